@@ -1,0 +1,74 @@
+/** The agents of all VM pods, as huskd sees them through the gateway. */
+import type {
+  ContainerOffsets,
+  CreateContainerRequest,
+  CreateContainerResponse,
+  ConfigureSandboxRequest,
+  ConfigureSandboxResponse,
+  ContainerState,
+  HelloResponse,
+  StartContainerResponse,
+} from '../gen/agent/v1/agent.ts';
+
+export interface ExecResult {
+  readonly stdout: Uint8Array;
+  readonly stderr: Uint8Array;
+  readonly exitCode: number;
+  readonly timedOut: boolean;
+}
+
+export interface CallOptions {
+  readonly timeoutMs: number;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** The agent of one VM. Every call is one whole RPC. */
+export interface Agent {
+  configureSandbox(request: ConfigureSandboxRequest, options: CallOptions): Promise<ConfigureSandboxResponse>;
+  createContainer(request: CreateContainerRequest, options: CallOptions): Promise<CreateContainerResponse>;
+  startContainer(containerId: string, options: CallOptions): Promise<StartContainerResponse>;
+  stopContainer(request: { containerId: string; signal: string; graceMs: bigint }, options: CallOptions): Promise<void>;
+  removeContainer(containerId: string, options: CallOptions): Promise<void>;
+  listContainers(options: CallOptions): Promise<ContainerState[]>;
+  execSync(
+    request: { containerId: string; command: string[]; timeoutMs: number; maxOutputBytes: number },
+    signal?: AbortSignal,
+  ): Promise<ExecResult>;
+}
+
+export interface AgentEvents {
+  /**
+   * Whole CRI log lines to append. The chunk is acknowledged to the guest when the
+   * promise resolves; until then at most one chunk of the stream is in flight.
+   */
+  onLog(chunk: {
+    readonly vmId: string;
+    readonly containerId: string;
+    readonly stream: 'stdout' | 'stderr';
+    readonly endOffset: bigint;
+    readonly lines: Uint8Array;
+  }): Promise<void>;
+  /** After the last log chunk of the container. Repeated until the promise resolves. */
+  onExit(exit: {
+    readonly vmId: string;
+    readonly containerId: string;
+    readonly exitCode: number;
+    readonly oomKilled: boolean;
+    readonly finishedAtNs: bigint;
+  }): Promise<void>;
+  /** The agent of the VM cannot be reached any more. */
+  onLinkLost(vmId: string, reason: string): void;
+}
+
+export interface AgentHub {
+  /**
+   * Opens the link to a VM and waits for the agent's first answer.
+   * @throws HuskError `deadline-exceeded`, `unavailable`
+   */
+  attach(
+    vm: { readonly id: string; readonly agentSocket: string; readonly resume: readonly ContainerOffsets[] },
+    options: CallOptions,
+  ): Promise<{ readonly agent: Agent; readonly hello: HelloResponse }>;
+  detach(vmId: string): Promise<void>;
+  close(): Promise<void>;
+}

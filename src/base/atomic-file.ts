@@ -1,0 +1,32 @@
+import { randomBytes } from 'node:crypto';
+import { type FileHandle, open, rename, unlink } from 'node:fs/promises';
+import { dirname } from 'node:path';
+
+/**
+ * Replaces a file so that a reader, or a machine that lost power, sees the old bytes or the
+ * new ones: temporary file, fsync, rename, fsync of the folder.
+ *
+ * @param mode permission bits of the new file, e.g. 0o600
+ */
+export async function writeFileAtomic(path: string, data: string | Uint8Array, mode: number): Promise<void> {
+  const temporary = `${path}.${randomBytes(6).toString('hex')}.tmp`;
+  try {
+    await using file = await open(temporary, 'wx', mode);
+    await file.writeFile(data);
+    await file.sync();
+  } catch (caught) {
+    await unlink(temporary).catch(() => undefined);
+    throw caught;
+  }
+  await rename(temporary, path);
+  await syncFolder(dirname(path));
+}
+
+async function syncFolder(path: string): Promise<void> {
+  const folder: FileHandle = await open(path, 'r');
+  try {
+    await folder.sync();
+  } finally {
+    await folder.close();
+  }
+}

@@ -1,0 +1,60 @@
+/** The seam between CRI and the two runtimes. `cri` knows this and nothing below it. */
+import type { ContainerRecord, SandboxRecord, SandboxStatus, ContainerStatusRecord } from './records.ts';
+import type { ContainerConfig, PodSandboxConfig } from '../gen/cri/v1/api.ts';
+import type { Image } from './image-view.ts';
+
+export interface ExecSyncResult {
+  readonly stdout: Uint8Array;
+  readonly stderr: Uint8Array;
+  readonly exitCode: number;
+}
+
+/** What a runtime tells of its own accord. */
+export interface PodRuntimeEvents {
+  /** After the container's log is complete. */
+  onContainerExit(containerId: string, exit: { exitCode: number; oomKilled: boolean; finishedAtNs: bigint; message: string }): void;
+  /** The pod is gone without being asked to: its containers are dead. */
+  onSandboxLost(sandboxId: string, reason: string): void;
+  /** What the runtime wants remembered of the pod; written before the effect it announces. */
+  saveSandbox(sandboxId: string, change: Partial<SandboxStatus>): void;
+}
+
+/**
+ * Runs pods of one kind. Every method may be repeated; stop and remove finish what an
+ * earlier try left, and succeed when there is nothing to do.
+ */
+export interface PodRuntime {
+  readonly name: 'vm' | 'native';
+  /** On error nothing is left. Returns what to remember. */
+  runSandbox(record: SandboxRecord, config: PodSandboxConfig, signal: AbortSignal): Promise<Pick<SandboxStatus, 'ips' | 'runtimeState' | 'timeline'>>;
+  /** Ends the pod's containers and gives its network back. */
+  stopSandbox(record: SandboxRecord): Promise<void>;
+  /** Removes every trace. */
+  removeSandbox(record: SandboxRecord): Promise<void>;
+  createContainer(
+    sandbox: SandboxRecord,
+    container: ContainerRecord,
+    config: ContainerConfig,
+    image: Image,
+    signal: AbortSignal,
+  ): Promise<Pick<ContainerStatusRecord, 'user'>>;
+  startContainer(sandbox: SandboxRecord, container: ContainerRecord, signal: AbortSignal): Promise<{ startedAtNs: bigint }>;
+  /** Returns when the container has exited and `onContainerExit` was called. */
+  stopContainer(sandbox: SandboxRecord, container: ContainerRecord, graceSeconds: number): Promise<void>;
+  removeContainer(sandbox: SandboxRecord, container: ContainerRecord): Promise<void>;
+  execSync(
+    sandbox: SandboxRecord,
+    container: ContainerRecord,
+    command: readonly string[],
+    timeoutSeconds: number,
+    signal: AbortSignal,
+  ): Promise<ExecSyncResult>;
+  reopenLog(sandbox: SandboxRecord, container: ContainerRecord): Promise<void>;
+  /**
+   * Takes up a pod of an earlier daemon. False: it is gone, and its containers with it;
+   * what is left of it has been taken away but for what removeSandbox removes.
+   */
+  recover(sandbox: SandboxRecord, containers: readonly ContainerRecord[]): Promise<boolean>;
+  /** Takes away everything of a pod whose record was found half made. */
+  sweep(sandbox: SandboxRecord): Promise<void>;
+}
