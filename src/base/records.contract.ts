@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { asInteger, asObject } from './shape.ts';
 import type { RecordStore } from './records.ts';
+import { asInteger, asObject } from './shape.ts';
 
 /** The record that the contract suite stores. */
 export interface Sample {
@@ -27,7 +27,10 @@ export function parseSample(value: unknown): Sample {
 }
 
 /** What every RecordStore promises. `withStore` gives each case a new, empty store and takes it away again. */
-export function recordStoreContract(name: string, withStore: (use: (store: RecordStore<Sample>) => void) => void): void {
+export function recordStoreContract(
+  name: string,
+  withStore: (use: (store: RecordStore<Sample>) => void) => void,
+): void {
   const contract = (sentence: string, use: (store: RecordStore<Sample>) => void): void => {
     it(sentence, () => withStore(use));
   };
@@ -66,7 +69,8 @@ export function recordStoreContract(name: string, withStore: (use: (store: Recor
     });
     contract('hands out records that cannot be changed in place', (store) => {
       store.put('a', sample(1));
-      assert.throws(() => (store.get('a')?.nested.list as number[]).push(2), TypeError);
+      const list = store.get('a')?.nested.list as number[];
+      assert.throws(() => list.push(2), TypeError);
       assert.deepEqual(store.get('a'), sample(1));
     });
     contract('refuses a record that it could not read back, and keeps the old one', (store) => {
