@@ -31,6 +31,8 @@ export interface PodInterface {
 export interface Network {
   /** Ready when a usable configuration and its plugins are there; else why not. Read anew each time it changed. */
   status(): Promise<{ readonly ready: boolean; readonly reason: string; readonly message: string }>;
+  /** Where the sandbox's namespace is, or will be. */
+  namespacePath(sandboxId: string): string;
   /** Creates the namespace, with loopback up. Returns its path. */
   createNamespace(sandboxId: string, signal?: AbortSignal): Promise<string>;
   /** Runs ADD of the plugins. On error DEL was run for what ADD did. */

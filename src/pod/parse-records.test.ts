@@ -34,6 +34,7 @@ const container = {
   configBase64: '',
   imageId: `sha256:${'0'.repeat(64)}`,
   imageName: 'busybox',
+  stopSignal: 'TERM',
   logPath: '',
   createdAtNs: '1',
   status: {

@@ -62,6 +62,7 @@ export function parseContainerRecord(value: unknown): ContainerRecord {
     configBase64: asBase64(record['configBase64'], 'configBase64'),
     imageId: asDigest(record['imageId'], 'imageId'),
     imageName: asString(record['imageName'], 'imageName'),
+    stopSignal: asString(record['stopSignal'], 'stopSignal'),
     logPath: asMatch(record['logPath'], 'logPath', /^($|\/)/, 'an absolute path or nothing'),
     createdAtNs: asNs(record['createdAtNs'], 'createdAtNs'),
     status: parseContainerStatus(asObject(record['status'], 'status')),

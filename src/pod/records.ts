@@ -56,6 +56,8 @@ export interface ContainerRecord {
   readonly imageId: Digest;
   /** What the caller called the image. */
   readonly imageName: string;
+  /** The signal that StopContainer sends first: the pod's wish, else the image's, else `TERM`; without `SIG`. */
+  readonly stopSignal: string;
   /** Absolute path on the host; empty when the pod wants no logs. */
   readonly logPath: string;
   readonly createdAtNs: string;
@@ -68,7 +70,7 @@ export interface ContainerStatusRecord {
   readonly startedAtNs: string;
   readonly finishedAtNs: string;
   readonly exitCode: number;
-  /** `Completed`, `Error`, `OOMKilled`, or empty. */
+  /** `Completed`, `Error`, `OOMKilled`, `StartError`, or empty. */
   readonly reason: string;
   readonly message: string;
   readonly user: { readonly uid: number; readonly gid: number; readonly supplementalGroups: readonly number[] } | null;

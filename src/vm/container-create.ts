@@ -1,0 +1,127 @@
+/** CreateContainer in a VM pod: layers into the VM, the spec, the log, then one agent call. */
+import { readFile, stat } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { HuskError } from '../base/errors.ts';
+import { undoing } from '../base/undo.ts';
+import type { ContainerConfig, PodSandboxConfig } from '../gen/cri/v1/api.ts';
+import type { OciSeccomp } from '../oci/runtime-spec.ts';
+import { buildSpec } from '../oci/spec.ts';
+import { userRequest } from '../oci/user.ts';
+import type { Image } from '../pod/image-view.ts';
+import type { ContainerRecord, ContainerStatusRecord, SandboxRecord } from '../pod/records.ts';
+import { openContainerLog } from './container-log.ts';
+import type { LivePod } from './live-pod.ts';
+import type { VmRuntimeOptions } from './options.ts';
+import { logPositionPath, podFolders } from './pod-places.ts';
+import { refuseWhatVmsLack } from './unsupported.ts';
+import { parseVmState } from './vm-state.ts';
+
+/** Where the agent keeps the pod's shared PID namespace. */
+const sharedPidNamespace = '/run/husk/ns/pid';
+const maxSeccompBytes = 1024 * 1024;
+
+export interface CreateInput {
+  readonly options: VmRuntimeOptions;
+  readonly pod: LivePod;
+  readonly sandbox: SandboxRecord;
+  readonly container: ContainerRecord;
+  readonly sandboxConfig: PodSandboxConfig;
+  readonly config: ContainerConfig;
+  readonly image: Image;
+  readonly signal: AbortSignal;
+}
+
+/** Creates the container. On error nothing of it is left, in the guest or on the host. */
+export function createContainer(input: CreateInput): Promise<Pick<ContainerStatusRecord, 'user'>> {
+  return undoing(async (undo) => {
+    const { options, pod, sandbox, container, config, image, signal } = input;
+    refuseWhatVmsLack(config);
+    const spec = await specOf(input);
+    const user = userRequest(config.linux?.securityContext, image.config.user);
+    if (container.logPath !== '') {
+      const log = await openContainerLog(logPaths(options, sandbox, input.sandboxConfig, config, container.id));
+      pod.logs.set(container.id, log);
+      undo.add('log', async () => {
+        pod.logs.delete(container.id);
+        await log.close();
+      });
+    }
+    const layers = await pod.vm.attachLayers(image.layers, signal);
+    undo.add('container', () => pod.agent.removeContainer(container.id, { timeoutMs: options.deadlines.agentCallMs }));
+    const answer = await pod.agent.createContainer(
+      {
+        containerId: container.id,
+        specJson: Buffer.from(JSON.stringify(spec)),
+        layers: layers.map(({ offsetBytes, sizeBytes }) => ({ offsetBytes: BigInt(offsetBytes), sizeBytes: BigInt(sizeBytes) })),
+        user: { ...user, supplementalGroups: [...user.supplementalGroups] },
+        tty: config.tty,
+        stdin: config.stdin,
+        stdinOnce: config.stdinOnce,
+        files: [],
+      },
+      { timeoutMs: options.deadlines.agentCallMs, signal },
+    );
+    const resolved = answer.user;
+    return {
+      user: resolved === undefined ? null : { uid: resolved.uid, gid: resolved.gid, supplementalGroups: resolved.supplementalGroups },
+    };
+  });
+}
+
+/** The paths of a container's log; used again after a restart. */
+export function logPaths(
+  options: Pick<VmRuntimeOptions, 'stateFolder' | 'dataFolder'>,
+  sandbox: SandboxRecord,
+  sandboxConfig: Pick<PodSandboxConfig, 'logDirectory'>,
+  config: Pick<ContainerConfig, 'logPath'>,
+  containerId: string,
+): Parameters<typeof openContainerLog>[0] {
+  return {
+    folder: sandboxConfig.logDirectory,
+    relative: config.logPath,
+    position: logPositionPath(podFolders(options, sandbox.id).data, containerId),
+  };
+}
+
+async function specOf({ sandbox, container, config, image }: CreateInput): Promise<ReturnType<typeof buildSpec>> {
+  const state = parseVmState(sandbox.status.runtimeState);
+  const pid = config.linux?.securityContext?.namespaceOptions?.pid;
+  const shared = state?.sharedPid === true && pid === 0;
+  const seccomp = await readLocalhostSeccomp(config);
+  return buildSpec({
+    containerId: container.id,
+    config,
+    image: image.config,
+    hostname: state?.hostname ?? sandbox.metadata.name,
+    ...(shared ? { pidNamespacePath: sharedPidNamespace } : {}),
+    ...(seccomp === undefined ? {} : { localhostSeccomp: seccomp }),
+  });
+}
+
+const seccompField = 'config.linux.security_context.seccomp.localhost_ref';
+
+/** Reads a `Localhost` profile: a file of the node, so it is the host that reads it. */
+async function readLocalhostSeccomp(config: ContainerConfig): Promise<OciSeccomp | undefined> {
+  const asked = config.linux?.securityContext?.seccomp;
+  if (asked?.profileType !== 2) return undefined;
+  const path = asked.localhostRef;
+  if (!path.startsWith('/') || dirname(path).split('/').includes('..')) {
+    throw new HuskError('invalid-argument', `${seccompField} "${path.slice(0, 200)}": must be an absolute path without ".."`);
+  }
+  try {
+    const { size } = await stat(path);
+    if (size > maxSeccompBytes) throw new HuskError('invalid-argument', `${size} bytes, at most ${maxSeccompBytes}`);
+    const profile: unknown = JSON.parse(await readFile(path, 'utf8'));
+    if (isSeccomp(profile)) return profile;
+    throw new HuskError('invalid-argument', 'not a seccomp profile: defaultAction and syscalls are missing');
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message : String(cause);
+    throw new HuskError('invalid-argument', `${seccompField} "${path.slice(0, 200)}": ${why}`, { cause });
+  }
+}
+
+function isSeccomp(value: unknown): value is OciSeccomp {
+  if (typeof value !== 'object' || value === null) return false;
+  const profile: Partial<Record<keyof OciSeccomp, unknown>> = value;
+  return typeof profile.defaultAction === 'string' && (profile.syscalls === undefined || Array.isArray(profile.syscalls));
+}
