@@ -1,0 +1,319 @@
+/*
+ * husk-relay: joins the virtio-serial port of the VM with the agent's UNIX socket.
+ *
+ * Why it exists: a read of the port from Node blocks a thread for good, and the port tells
+ * nobody when its other end was replaced. The bytes of one session must never reach the next
+ * one, so each session starts with a handshake in frames of 43 bytes:
+ *
+ *   host  "HUSK-SYNC <nonce>\n"   every 50 ms until answered
+ *   guest "HUSK-ECHO <nonce>\n"   one for each SYNC
+ *   host  "HUSK-GO:: <nonce>\n"   from here on the bytes belong to the session
+ *
+ * A SYNC inside a session means that the host side went away unseen: the session ends there.
+ * No byte of a SYNC is passed on: what may be the start of one is held back, and released as
+ * soon as it turns out otherwise or nothing follows for 20 ms.
+ *
+ * Usage: husk-relay [--port-fd N] [--agent PATH]
+ * Without --port-fd the port is looked up by its name husk.agent.0.
+ */
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define PORT_NAME "husk.agent.0"
+#define PORTS "/sys/class/virtio-ports"
+#define WORD 10
+#define NONCE 32
+#define FRAME (WORD + NONCE + 1)
+#define CAPACITY 65536
+#define SHORT_WAIT_MS 20
+/* Wakes come by edges; this bounds the harm of one that was missed. */
+#define LONG_WAIT_MS 1000
+#define PORT_TRIES 1000
+
+static const char sync_word[] = "HUSK-SYNC ", echo_word[] = "HUSK-ECHO ", go_word[] = "HUSK-GO:: ";
+
+struct buffer {
+	size_t start, end;
+	char bytes[CAPACITY];
+};
+
+static struct {
+	int epoll, port, agent;
+	const char *agent_path;
+	bool linked;            /* a session runs: GO was seen */
+	bool nonce_known;       /* nonce holds that of the latest SYNC */
+	char nonce[NONCE];
+	char frame[FRAME];      /* what may become a frame */
+	size_t frame_length;
+	struct buffer to_agent, to_port;
+} relay = { .port = -1, .agent = -1, .agent_path = "/run/husk/agent.sock" };
+
+static void die(const char *what)
+{
+	fprintf(stderr, "husk-relay: %s: %s\n", what, strerror(errno));
+	exit(1);
+}
+
+static size_t room(const struct buffer *buffer)
+{
+	return CAPACITY - (buffer->end - buffer->start);
+}
+
+static void put(struct buffer *buffer, const void *bytes, size_t length)
+{
+	if (CAPACITY - buffer->end < length) {
+		memmove(buffer->bytes, buffer->bytes + buffer->start, buffer->end - buffer->start);
+		buffer->end -= buffer->start;
+		buffer->start = 0;
+	}
+	memcpy(buffer->bytes + buffer->end, bytes, length);
+	buffer->end += length;
+}
+
+static void empty(struct buffer *buffer)
+{
+	buffer->start = buffer->end = 0;
+}
+
+static void watch(int fd)
+{
+	struct epoll_event event = { .events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.fd = fd };
+	if (epoll_ctl(relay.epoll, EPOLL_CTL_ADD, fd, &event) < 0)
+		die("epoll_ctl");
+}
+
+static void end_session(void)
+{
+	if (relay.agent >= 0)
+		close(relay.agent);
+	relay.agent = -1;
+	relay.linked = false;
+	empty(&relay.to_agent);
+}
+
+/* The host is gone, or a new one is there: nothing of the old session may be sent any more. */
+static void start_over(void)
+{
+	end_session();
+	empty(&relay.to_port);
+	relay.nonce_known = false;
+	relay.frame_length = 0;
+}
+
+static void connect_agent(void)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		die("socket");
+	strncpy(address.sun_path, relay.agent_path, sizeof(address.sun_path) - 1);
+	if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
+		close(fd); /* the agent is not up yet: tried again after SHORT_WAIT_MS */
+		return;
+	}
+	watch(fd);
+	relay.agent = fd;
+}
+
+static bool has_word(const char *word, size_t length)
+{
+	return memcmp(relay.frame, word, length < WORD ? length : WORD) == 0;
+}
+
+/* Whether the bytes held so far can still become a frame that matters now. */
+static bool may_be_frame(void)
+{
+	size_t length = relay.frame_length;
+	char last = relay.frame[length - 1];
+	if (length <= WORD)
+		return has_word(sync_word, length) || (!relay.linked && has_word(go_word, length));
+	if (length < FRAME)
+		return (last >= '0' && last <= '9') || (last >= 'a' && last <= 'f');
+	return last == '\n';
+}
+
+static void release_frame(size_t length)
+{
+	if (relay.linked)
+		put(&relay.to_agent, relay.frame, length);
+	relay.frame_length = 0;
+}
+
+static void take_frame(void)
+{
+	const char *nonce = relay.frame + WORD;
+	relay.frame_length = 0;
+	if (has_word(go_word, WORD)) {
+		if (relay.nonce_known && memcmp(nonce, relay.nonce, NONCE) == 0)
+			relay.linked = true;
+		relay.nonce_known = false;
+		return;
+	}
+	if (relay.linked)
+		start_over();
+	memcpy(relay.nonce, nonce, NONCE);
+	relay.nonce_known = true;
+	if (room(&relay.to_port) >= FRAME) {
+		put(&relay.to_port, echo_word, WORD);
+		put(&relay.to_port, nonce, NONCE);
+		put(&relay.to_port, "\n", 1);
+	}
+}
+
+static void take_byte(char byte)
+{
+	relay.frame[relay.frame_length++] = byte;
+	if (may_be_frame()) {
+		if (relay.frame_length == FRAME)
+			take_frame();
+		return;
+	}
+	/* No frame holds an 'H' after its first byte: only this byte can start another one. */
+	release_frame(relay.frame_length - 1);
+	relay.frame[relay.frame_length++] = byte;
+	if (!may_be_frame())
+		release_frame(1);
+}
+
+/* Each of the four steps returns whether it moved anything. */
+static bool read_port(void)
+{
+	char chunk[CAPACITY / 4];
+	size_t free_bytes = room(&relay.to_agent);
+	if (free_bytes <= FRAME)
+		return false;
+	free_bytes -= FRAME; /* held bytes may be released in front of the chunk */
+	ssize_t got = read(relay.port, chunk, free_bytes < sizeof(chunk) ? free_bytes : sizeof(chunk));
+	if (got < 0 && errno != ECONNRESET) {
+		if (errno == EAGAIN || errno == EINTR)
+			return false;
+		die("read the port");
+	}
+	if (got <= 0) { /* the host has closed its end */
+		start_over();
+		return false;
+	}
+	for (ssize_t i = 0; i < got; i++)
+		take_byte(chunk[i]);
+	return true;
+}
+
+static bool write_from(int fd, struct buffer *buffer)
+{
+	if (fd < 0 || buffer->start == buffer->end)
+		return false;
+	ssize_t sent = write(fd, buffer->bytes + buffer->start, buffer->end - buffer->start);
+	if (sent <= 0)
+		return false; /* an end that is gone is noticed by the read of the same descriptor */
+	buffer->start += (size_t)sent;
+	if (buffer->start == buffer->end)
+		empty(buffer);
+	return true;
+}
+
+static bool read_agent(void)
+{
+	char chunk[CAPACITY / 4];
+	size_t free_bytes = room(&relay.to_port);
+	if (relay.agent < 0 || free_bytes <= FRAME)
+		return false;
+	free_bytes -= FRAME;
+	ssize_t got = read(relay.agent, chunk, free_bytes < sizeof(chunk) ? free_bytes : sizeof(chunk));
+	if (got < 0 && (errno == EAGAIN || errno == EINTR))
+		return false;
+	if (got <= 0) {
+		end_session(); /* what the agent said last is still sent */
+		return true;
+	}
+	put(&relay.to_port, chunk, (size_t)got);
+	return true;
+}
+
+static void pump(void)
+{
+	struct epoll_event events[4];
+	for (;;) {
+		if (relay.linked && relay.agent < 0)
+			connect_agent();
+		bool moved = read_port();
+		moved |= write_from(relay.agent, &relay.to_agent);
+		moved |= read_agent();
+		moved |= write_from(relay.port, &relay.to_port);
+		if (moved)
+			continue;
+		bool soon = relay.linked && (relay.agent < 0 || relay.frame_length > 0);
+		int count = epoll_wait(relay.epoll, events, 4, soon ? SHORT_WAIT_MS : LONG_WAIT_MS);
+		if (count < 0 && errno != EINTR)
+			die("epoll_wait");
+		if (count == 0 && relay.linked && relay.frame_length > 0 && room(&relay.to_agent) >= FRAME)
+			release_frame(relay.frame_length);
+	}
+}
+
+/* The port's device node, by the name that QEMU gave it. */
+static int open_port_once(void)
+{
+	char path[300], name[64];
+	struct dirent *entry;
+	int found = -1;
+	DIR *ports = opendir(PORTS);
+	while (ports != NULL && found < 0 && (entry = readdir(ports)) != NULL) {
+		snprintf(path, sizeof(path), PORTS "/%s/name", entry->d_name);
+		int fd = open(path, O_RDONLY | O_CLOEXEC);
+		if (fd < 0)
+			continue;
+		ssize_t got = read(fd, name, sizeof(name) - 1);
+		close(fd);
+		name[got < 0 ? 0 : got] = '\0';
+		if (strcmp(name, PORT_NAME "\n") != 0)
+			continue;
+		snprintf(path, sizeof(path), "/dev/%s", entry->d_name);
+		found = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
+	}
+	if (ports != NULL)
+		closedir(ports);
+	return found;
+}
+
+static int open_port(void)
+{
+	for (int tries = 0; tries < PORT_TRIES; tries++) {
+		int fd = open_port_once();
+		if (fd >= 0)
+			return fd;
+		usleep(10000);
+	}
+	die("find the port " PORT_NAME);
+	return -1;
+}
+
+int main(int argc, char **argv)
+{
+	signal(SIGPIPE, SIG_IGN);
+	for (int i = 1; i + 1 < argc; i += 2) {
+		if (strcmp(argv[i], "--port-fd") == 0)
+			relay.port = atoi(argv[i + 1]);
+		else if (strcmp(argv[i], "--agent") == 0)
+			relay.agent_path = argv[i + 1];
+	}
+	relay.epoll = epoll_create1(EPOLL_CLOEXEC);
+	if (relay.epoll < 0)
+		die("epoll_create1");
+	if (relay.port < 0)
+		relay.port = open_port();
+	if (fcntl(relay.port, F_SETFL, O_RDWR | O_NONBLOCK) < 0)
+		die("make the port non-blocking");
+	watch(relay.port);
+	pump();
+}

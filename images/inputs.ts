@@ -1,0 +1,95 @@
+/** The inputs of a guest image that are made or looked up on this machine. */
+import { access, mkdir, readdir, realpath } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import { build } from 'esbuild';
+import { HuskError } from '../src/base/errors.ts';
+import { run } from '../src/base/exec.ts';
+
+const stage = 'guest-image-inputs';
+/** One file for each package, with the paths that it owns. */
+const dpkgInfo = '/var/lib/dpkg/info';
+const cFlags = ['-std=gnu11', '-O2', '-Wall', '-Wextra', '-Werror', '-static', '-s', '-Wl,--build-id=none'] as const;
+
+/** The agent and all it imports as one ES module. */
+export async function bundleAgent(repository: string): Promise<Uint8Array> {
+  const source = join(repository, 'guest-agent/src/main.ts');
+  const entry = await access(source).then(
+    () => source,
+    () => join(repository, 'images/placeholder-agent.mjs'),
+  );
+  const result = await build({
+    entryPoints: [entry],
+    absWorkingDir: repository,
+    bundle: true,
+    platform: 'node',
+    format: 'esm',
+    target: 'node26',
+    minify: true,
+    legalComments: 'none',
+    write: false,
+    logLevel: 'silent',
+    // CommonJS packages inside an ES module ask for Node's own modules by require.
+    banner: { js: "import{createRequire as __r}from'node:module';const require=__r(import.meta.url);" },
+  });
+  const [file] = result.outputFiles;
+  if (file === undefined) throw new HuskError('internal', `bundle "${entry}": no output`, { stage });
+  return file.contents;
+}
+
+/** Compiles every guest-agent/c/<name>.c to a static program husk-<name>. */
+export async function compilePrograms(repository: string, target: string): Promise<Map<string, string>> {
+  await mkdir(target, { recursive: true });
+  const programs = new Map<string, string>();
+  const folder = join(repository, 'guest-agent/c');
+  for (const file of (await readdir(folder)).filter((name) => name.endsWith('.c')).sort()) {
+    const name = `husk-${file.slice(0, -2)}`;
+    const path = join(target, name);
+    // Relative source path: an assertion or a symbol must not carry where the tree lies.
+    await run('gcc', [...cFlags, '-o', path, file], { timeoutMs: 60_000, cwd: folder, stage });
+    programs.set(name, path);
+  }
+  return programs;
+}
+
+/** Versions of the Debian packages that own the files, and of the named packages. */
+export async function packageVersions(
+  files: readonly string[],
+  names: readonly string[],
+): Promise<Record<string, string>> {
+  // dpkg knows a file by the path before or after the merge of /usr: both are asked for.
+  const paths = new Set<string>();
+  for (const file of files) {
+    const real = await realpath(file);
+    for (const path of [file, real, real.replace(/^\/usr\//, '/')]) paths.add(path);
+  }
+  const options = { timeoutMs: 60_000, stage };
+  // dpkg --search fails as a whole when one path is unknown, and one call for each takes seconds.
+  const lists = await run(
+    'grep',
+    ['-rlxF', ...[...paths].flatMap((path) => ['-e', path]), '--include=*.list', dpkgInfo],
+    options,
+  );
+  const owners = lists
+    .split('\n')
+    .filter(Boolean)
+    .map((path) => basename(path, '.list').replace(/:.*$/, ''));
+  const shown = [...new Set([...owners, ...names])].sort();
+  const text = await run('dpkg-query', ['--show', '--showformat=${Package} ${Version}\n', ...shown], options);
+  const pairs = text.split('\n').filter(Boolean);
+  return Object.fromEntries(pairs.map((line) => line.split(' ', 2) as [string, string]));
+}
+
+/** The sources that decide about the image: how it is made, and our C programs. */
+export async function sourceFiles(repository: string): Promise<string[]> {
+  const paths: string[] = [];
+  for (const [folder, suffix] of [
+    ['images', '.ts'],
+    ['guest-agent/c', '.c'],
+    ['guest-agent/c', '.h'],
+  ] as const) {
+    for (const name of await readdir(join(repository, folder))) {
+      if (name.endsWith(suffix) && !name.endsWith('.test.ts')) paths.push(join(repository, folder, name));
+    }
+  }
+  return paths.sort();
+}
