@@ -7,10 +7,12 @@ write_counts() {
   printf '%s %s %s\n' "$2" "$3" "$4" >"build/test/$1.counts"
 }
 
-read_counts() {
+read_counts() { read_counts_file "build/test/$1.counts"; }
+
+read_counts_file() {
   counts_passed=0 counts_failed=1 counts_skipped=0
   local line
-  line=$(cat "build/test/$1.counts" 2>/dev/null) || return 0
+  line=$(cat "$1" 2>/dev/null) || return 0
   if [[ $line =~ ^([0-9]+)\ ([0-9]+)\ ([0-9]+)$ ]]; then
     counts_passed=${BASH_REMATCH[1]} counts_failed=${BASH_REMATCH[2]} counts_skipped=${BASH_REMATCH[3]}
   fi

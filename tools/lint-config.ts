@@ -91,6 +91,8 @@ const config = {
     // Programs talk to their user; only they read the environment (exec.ts hands PATH on).
     { files: ['src/cli/**/*.ts', 'tools/**/*.ts'], rules: { 'no-console': 'off', 'node/no-process-env': 'off' } },
     { files: ['src/base/exec.ts'], rules: { 'node/no-process-env': 'off' } },
+    // node:test finds a reporter by its default export.
+    { files: ['tools/count-reporter.ts'], rules: { 'import/no-default-export': 'off' } },
     // A list of names, one a line.
     { files: ['src/oci/seccomp-syscalls.ts'], rules: { 'max-lines': 'off' } },
     {
@@ -99,6 +101,7 @@ const config = {
       rules: {
         'max-lines': 'off',
         'max-lines-per-function': 'off',
+        'max-params': 'off',
         'no-console': 'off',
         'node/no-process-env': 'off',
         'typescript/no-floating-promises': [
