@@ -50,6 +50,16 @@ export const protobufFileName = "gateway/v1/gateway.proto";
  * that its log files have reached.
  */
 
+export interface VersionRequest {
+}
+
+export interface VersionResponse {
+  /** Raised with every change of this protocol or of what is expected of guests. */
+  protocol: number;
+  /** Random, of this process: another one means that no VM is attached yet. */
+  instance: string;
+}
+
 export interface AttachVmRequest {
   vmId: string;
   /** Path of QEMU's agent channel socket. */
@@ -135,8 +145,9 @@ export interface SessionEvent {
 }
 
 /**
- * Whole lines in the CRI log format, to be appended as they are. `end_offset` is the
- * offset in the container's stream that these lines reach.
+ * Whole lines in the CRI log format, to be appended as they are. The lines hold the bytes of
+ * the container's stream from `start_offset` to `end_offset`: a chunk that does not start
+ * where the log file stands is a late one and is dropped.
  */
 export interface LogChunk {
   vmId: string;
@@ -144,6 +155,7 @@ export interface LogChunk {
   stream: Stream;
   endOffset: bigint;
   lines: Buffer;
+  startOffset: bigint;
 }
 
 export interface VmContainerExited {
@@ -156,6 +168,116 @@ export interface LinkLost {
   vmId: string;
   reason: string;
 }
+
+function createBaseVersionRequest(): VersionRequest {
+  return {};
+}
+
+export const VersionRequest: MessageFns<VersionRequest> = {
+  encode(_: VersionRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): VersionRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseVersionRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<VersionRequest>, I>>(base?: I): VersionRequest {
+    return VersionRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<VersionRequest>, I>>(_: I): VersionRequest {
+    const message = createBaseVersionRequest();
+    return message;
+  },
+};
+
+function createBaseVersionResponse(): VersionResponse {
+  return { protocol: 0, instance: "" };
+}
+
+export const VersionResponse: MessageFns<VersionResponse> = {
+  encode(message: VersionResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.protocol !== 0) {
+      writer.uint32(8).uint32(message.protocol);
+    }
+    if (message.instance !== "") {
+      writer.uint32(18).string(message.instance);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): VersionResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseVersionResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.protocol = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.instance = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<VersionResponse>, I>>(base?: I): VersionResponse {
+    return VersionResponse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<VersionResponse>, I>>(object: I): VersionResponse {
+    const message = createBaseVersionResponse();
+    message.protocol = object.protocol ?? 0;
+    message.instance = object.instance ?? "";
+    return message;
+  },
+};
 
 function createBaseAttachVmRequest(): AttachVmRequest {
   return { vmId: "", socket: "", timeoutMs: 0n, resume: [] };
@@ -1332,7 +1454,7 @@ export const SessionEvent: MessageFns<SessionEvent> = {
 };
 
 function createBaseLogChunk(): LogChunk {
-  return { vmId: "", containerId: "", stream: 0, endOffset: 0n, lines: Buffer.alloc(0) };
+  return { vmId: "", containerId: "", stream: 0, endOffset: 0n, lines: Buffer.alloc(0), startOffset: 0n };
 }
 
 export const LogChunk: MessageFns<LogChunk> = {
@@ -1354,6 +1476,12 @@ export const LogChunk: MessageFns<LogChunk> = {
     }
     if (message.lines.length !== 0) {
       writer.uint32(42).bytes(message.lines);
+    }
+    if (message.startOffset !== 0n) {
+      if (BigInt.asUintN(64, message.startOffset) !== message.startOffset) {
+        throw new globalThis.Error("value provided for field message.startOffset of type uint64 too large");
+      }
+      writer.uint32(48).uint64(message.startOffset);
     }
     return writer;
   },
@@ -1411,6 +1539,14 @@ export const LogChunk: MessageFns<LogChunk> = {
             message.lines = Buffer.from(reader.bytes());
             continue;
           }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.startOffset = reader.uint64() as bigint;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1433,6 +1569,9 @@ export const LogChunk: MessageFns<LogChunk> = {
     message.stream = object.stream ?? 0;
     message.endOffset = (object.endOffset !== undefined && object.endOffset !== null) ? BigInt(object.endOffset) : 0n;
     message.lines = object.lines ?? Buffer.alloc(0);
+    message.startOffset = (object.startOffset !== undefined && object.startOffset !== null)
+      ? BigInt(object.startOffset)
+      : 0n;
     return message;
   },
 };
@@ -1575,6 +1714,16 @@ export const LinkLost: MessageFns<LinkLost> = {
 
 export type GatewayService = typeof GatewayService;
 export const GatewayService = {
+  /** Which gateway answers: tells huskd whether it may use a process that it finds running. */
+  version: {
+    path: "/husk.gateway.v1.Gateway/Version" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: VersionRequest): Buffer => Buffer.from(VersionRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): VersionRequest => VersionRequest.decode(value),
+    responseSerialize: (value: VersionResponse): Buffer => Buffer.from(VersionResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): VersionResponse => VersionResponse.decode(value),
+  },
   /**
    * Opens the link to a VM's agent and waits for its first answer. Repeating it opens the
    * link and the event stream anew, from the offsets given.
@@ -1634,6 +1783,8 @@ export const GatewayService = {
 } as const;
 
 export interface GatewayServer extends UntypedServiceImplementation {
+  /** Which gateway answers: tells huskd whether it may use a process that it finds running. */
+  version: handleUnaryCall<VersionRequest, VersionResponse>;
   /**
    * Opens the link to a VM's agent and waits for its first answer. Repeating it opens the
    * link and the event stream anew, from the offsets given.
@@ -1653,6 +1804,22 @@ export interface GatewayServer extends UntypedServiceImplementation {
 }
 
 export interface GatewayClient extends Client {
+  /** Which gateway answers: tells huskd whether it may use a process that it finds running. */
+  version(
+    request: VersionRequest,
+    callback: (error: ServiceError | null, response: VersionResponse) => void,
+  ): ClientUnaryCall;
+  version(
+    request: VersionRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: VersionResponse) => void,
+  ): ClientUnaryCall;
+  version(
+    request: VersionRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: VersionResponse) => void,
+  ): ClientUnaryCall;
   /**
    * Opens the link to a VM's agent and waits for its first answer. Repeating it opens the
    * link and the event stream anew, from the offsets given.
