@@ -1,7 +1,8 @@
 /** The seam between CRI and the two runtimes. `cri` knows this and nothing below it. */
-import type { ContainerRecord, SandboxRecord, SandboxStatus, ContainerStatusRecord } from './records.ts';
+
 import type { ContainerConfig, PodSandboxConfig } from '../gen/cri/v1/api.ts';
 import type { Image } from './image-view.ts';
+import type { ContainerRecord, ContainerStatusRecord, SandboxRecord, SandboxStatus } from './records.ts';
 
 export interface ExecSyncResult {
   readonly stdout: Uint8Array;
@@ -12,7 +13,10 @@ export interface ExecSyncResult {
 /** What a runtime tells of its own accord. */
 export interface PodRuntimeEvents {
   /** After the container's log is complete. */
-  onContainerExit(containerId: string, exit: { exitCode: number; oomKilled: boolean; finishedAtNs: bigint; message: string }): void;
+  onContainerExit(
+    containerId: string,
+    exit: { exitCode: number; oomKilled: boolean; finishedAtNs: bigint; message: string },
+  ): void;
   /** The pod is gone without being asked to: its containers are dead. */
   onSandboxLost(sandboxId: string, reason: string): void;
   /** What the runtime wants remembered of the pod; written before the effect it announces. */
@@ -26,7 +30,11 @@ export interface PodRuntimeEvents {
 export interface PodRuntime {
   readonly name: 'vm' | 'native';
   /** On error nothing is left. Returns what to remember. */
-  runSandbox(record: SandboxRecord, config: PodSandboxConfig, signal: AbortSignal): Promise<Pick<SandboxStatus, 'ips' | 'runtimeState' | 'timeline'>>;
+  runSandbox(
+    record: SandboxRecord,
+    config: PodSandboxConfig,
+    signal: AbortSignal,
+  ): Promise<Pick<SandboxStatus, 'ips' | 'runtimeState' | 'timeline'>>;
   /** Ends the pod's containers and gives its network back. */
   stopSandbox(record: SandboxRecord): Promise<void>;
   /** Removes every trace. */
@@ -38,7 +46,11 @@ export interface PodRuntime {
     image: Image,
     signal: AbortSignal,
   ): Promise<Pick<ContainerStatusRecord, 'user'>>;
-  startContainer(sandbox: SandboxRecord, container: ContainerRecord, signal: AbortSignal): Promise<{ startedAtNs: bigint }>;
+  startContainer(
+    sandbox: SandboxRecord,
+    container: ContainerRecord,
+    signal: AbortSignal,
+  ): Promise<{ startedAtNs: bigint }>;
   /** Returns when the container has exited and `onContainerExit` was called. */
   stopContainer(sandbox: SandboxRecord, container: ContainerRecord, graceSeconds: number): Promise<void>;
   removeContainer(sandbox: SandboxRecord, container: ContainerRecord): Promise<void>;

@@ -14,7 +14,12 @@ export interface SandboxRecord {
   /** Version of this shape; an unknown one is refused. */
   readonly version: 1;
   readonly id: SandboxId;
-  readonly metadata: { readonly name: string; readonly namespace: string; readonly uid: string; readonly attempt: number };
+  readonly metadata: {
+    readonly name: string;
+    readonly namespace: string;
+    readonly uid: string;
+    readonly attempt: number;
+  };
   readonly labels: Readonly<Record<string, string>>;
   readonly annotations: Readonly<Record<string, string>>;
   /** The PodSandboxConfig as it came, protobuf bytes in base64: unknown fields live on. */
