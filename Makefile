@@ -55,7 +55,7 @@ test: ## Everything: setup, check, guest image, integration; ends with "N passed
 	@tools/test.sh
 
 demo: setup build-c guest-image ## One pod in a virtual machine of its own, over CRI, from nothing
-	@node src/cli/demo.ts
+	@node test/demo/main.ts
 
 guest-image: setup build-c ## Build the guest's kernel, initrd and root into build/guest-image/current
 	@images/build.sh

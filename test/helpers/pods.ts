@@ -1,0 +1,57 @@
+/** Short ways to say what a test wants of a pod. */
+import { ContainerConfig, CreateContainerRequest, PodSandboxConfig, RunPodSandboxRequest } from '../../src/gen/cri/v1/api.ts';
+import type { Daemon } from './daemon.ts';
+
+let names = 0;
+
+/** A pod config with a name of its own; `fields` go on top. */
+export function podConfig(fields: object = {}, logDirectory = ''): PodSandboxConfig {
+  names += 1;
+  const name = `pod-${process.pid}-${names}`;
+  return PodSandboxConfig.fromPartial({
+    metadata: { name, namespace: 'test', uid: `uid-${name}`, attempt: 0 },
+    logDirectory,
+    linux: { securityContext: { namespaceOptions: { pid: 1 } } },
+    ...fields,
+  } as object);
+}
+
+/** Runs a pod and returns its id and config. */
+export async function runPod(daemon: Daemon, fields: object = {}): Promise<{ id: string; config: PodSandboxConfig }> {
+  const config = podConfig(fields, `${daemon.folder}/logs/${names}`);
+  const { podSandboxId } = await daemon.cri.runPodSandbox(RunPodSandboxRequest.fromPartial({ config } as object));
+  return { id: podSandboxId, config };
+}
+
+/** A container that runs a shell line. */
+export function shell(image: string, line: string, fields: object = {}): ContainerConfig {
+  names += 1;
+  return ContainerConfig.fromPartial({
+    metadata: { name: `c-${names}`, attempt: 0 },
+    image: { image },
+    command: ['/bin/sh', '-c', line],
+    logPath: `c-${names}.log`,
+    linux: { securityContext: { namespaceOptions: { pid: 1 } } },
+    ...fields,
+  } as object);
+}
+
+/** Creates and starts a container. */
+export async function startContainer(daemon: Daemon, pod: { id: string; config: PodSandboxConfig }, config: ContainerConfig): Promise<string> {
+  const { containerId } = await daemon.cri.createContainer(
+    CreateContainerRequest.fromPartial({ podSandboxId: pod.id, config, sandboxConfig: pod.config } as object),
+  );
+  await daemon.cri.startContainer({ containerId });
+  return containerId;
+}
+
+/** The content of a CRI log file, without the prefixes. */
+export function logContent(text: string, stream?: 'stdout' | 'stderr'): string {
+  return text
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => /^\S+ (stdout|stderr) ([PF]) (.*)$/s.exec(line))
+    .filter((match) => match !== null && (stream === undefined || match[1] === stream))
+    .map((match) => `${match?.[3]}${match?.[2] === 'F' ? '\n' : ''}`)
+    .join('');
+}
