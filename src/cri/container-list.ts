@@ -1,0 +1,52 @@
+import {
+  type Container,
+  ContainerState,
+  type ListContainersRequest,
+  type ListContainersResponse,
+  type ContainerFilter as WireFilter,
+} from '../gen/cri/v1/api.ts';
+import type { ImageStore } from '../images/image-store.ts';
+import type { ContainerRecord } from '../pod/records.ts';
+import { labels, member } from '../pod/validate/check.ts';
+import type { CriContext } from './context.ts';
+import { fromContainerState, imageSpecOf, toContainerState } from './to-cri.ts';
+
+/** ListContainers: every part of the filter that is set must hold; nothing found is no error. */
+export function listContainers(
+  { engine, images }: Pick<CriContext, 'engine' | 'images'>,
+  request: ListContainersRequest,
+): ListContainersResponse {
+  const { filter } = request;
+  const wireState = filter?.state?.state;
+  checkFilter(filter);
+  const state = wireState === undefined ? undefined : fromContainerState(wireState);
+  // A state that no container can have.
+  if (wireState !== undefined && state === undefined) return { containers: [] };
+  const found = engine.containers.list({
+    id: filter?.id ?? '',
+    sandboxId: filter?.podSandboxId ?? '',
+    state,
+    labels: filter?.labelSelector ?? {},
+  });
+  return { containers: found.map((record) => itemOf(record, images)) };
+}
+
+function checkFilter(filter: WireFilter | undefined): void {
+  if (filter?.state !== undefined) member('filter.state.state', filter.state.state, ContainerState);
+  labels('filter.label_selector', filter?.labelSelector ?? {});
+}
+
+function itemOf(record: ContainerRecord, images: Pick<ImageStore, 'get'>): Container {
+  return {
+    id: record.id,
+    podSandboxId: record.sandboxId,
+    metadata: record.metadata,
+    image: imageSpecOf(record, images),
+    imageRef: record.imageId,
+    state: toContainerState(record),
+    createdAt: BigInt(record.createdAtNs),
+    labels: record.labels,
+    annotations: record.annotations,
+    imageId: record.imageId,
+  };
+}

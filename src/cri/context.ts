@@ -1,0 +1,35 @@
+/** What the RPCs' files take from outside. Each takes only the parts it needs. */
+import type { Clock } from '../base/clock.ts';
+import type { Log } from '../base/log.ts';
+import type { ImageStore } from '../images/image-store.ts';
+import type { PodEngine } from '../pod/engine/pod-engine.ts';
+
+/** What CRI asks of the node's network. */
+export interface NodeNetwork {
+  /** Ready when pods can be given a network; else why not. */
+  status(): Promise<{ readonly ready: boolean; readonly reason: string; readonly message: string }>;
+  setPodCidr(cidr: string): Promise<void>;
+}
+
+/** Facts about this daemon that do not change while it runs. */
+export interface RuntimeInfo {
+  /** Semantic version of husk. */
+  readonly version: string;
+  readonly cgroupDriver: 'cgroupfs' | 'systemd';
+  readonly accelerator: 'kvm' | 'tcg';
+  /** Why this accelerator. */
+  readonly acceleratorReason: string;
+  readonly hypervisorVersion: string;
+  readonly allowEmulation: boolean;
+  /** Handlers of RuntimeClass that work here, the default one (`""`) not among them. */
+  readonly handlers: readonly ('vm' | 'native')[];
+}
+
+export interface CriContext {
+  readonly engine: Pick<PodEngine, 'sandboxes' | 'containers'>;
+  readonly images: ImageStore;
+  readonly network: NodeNetwork;
+  readonly info: RuntimeInfo;
+  readonly log: Log;
+  readonly clock: Clock;
+}

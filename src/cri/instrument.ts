@@ -1,0 +1,83 @@
+/**
+ * What every RPC has in common, in one place: the decoded request, the client's cancellation as
+ * an AbortSignal, one line of log on entry and one on exit with the duration, errors as statuses.
+ */
+import type { ServerUnaryCall, sendUnaryData, UntypedHandleCall } from '@grpc/grpc-js';
+import type { Clock } from '../base/clock.ts';
+import { HuskError } from '../base/errors.ts';
+import type { Log } from '../base/log.ts';
+import type { Decoded } from './decode.ts';
+import { grpcCodeName, toGrpcFailure } from './errors.ts';
+
+/** One RPC: validates, makes one call to the domain, maps the result. */
+export type Handler<Request, Response> = (request: Request, signal: AbortSignal) => Response | Promise<Response>;
+
+export interface Instruments {
+  readonly log: Log;
+  readonly clock: Clock;
+  /** Fires when the server closes for good: what is then under way ends. */
+  readonly closing: AbortSignal;
+}
+
+/** RPCs that a kubelet polls or asks each second, and that change nothing: their log is for debugging. */
+const quiet = /^(Version|Status|RuntimeConfig|List|PodSandboxStatus|ContainerStatus|ImageStatus|ImageFsInfo|ExecSync)/;
+
+/** Makes a gRPC handler of an RPC's own. */
+export function instrument<Request, Response>(
+  rpc: string,
+  handler: Handler<Request, Response>,
+  instruments: Instruments,
+): UntypedHandleCall {
+  const run = async (call: ServerUnaryCall<Decoded<Request>, Response>, signal: AbortSignal): Promise<Response> => {
+    if ('error' in call.request) throw call.request.error;
+    return await handler(call.request.request, signal);
+  };
+  const handle = async (
+    call: ServerUnaryCall<Decoded<Request>, Response>,
+    callback: sendUnaryData<Response>,
+  ): Promise<void> => {
+    const started = instruments.clock.monotonicMs();
+    const scope = callScope(rpc, call, instruments.closing);
+    const elapsedMs = (): number => Math.round((instruments.clock.monotonicMs() - started) * 10) / 10;
+    const level = quiet.test(rpc) ? 'debug' : 'info';
+    instruments.log[level]({ rpc }, 'call');
+    try {
+      const response = await run(call, scope.signal);
+      instruments.log[level]({ rpc, ms: elapsedMs() }, 'done');
+      callback(null, response);
+    } catch (caught) {
+      const failure = toGrpcFailure(caught);
+      const fields = { rpc, ms: elapsedMs(), code: grpcCodeName(failure.code), err: caught };
+      instruments.log.warn(fields, failure.details);
+      callback(failure);
+    } finally {
+      scope.end();
+    }
+  };
+  return (call: ServerUnaryCall<Decoded<Request>, Response>, callback: sendUnaryData<Response>): void => {
+    void handle(call, callback);
+  };
+}
+
+/** The signal of one call: fires when the client leaves, when its deadline passes, when the server closes. */
+function callScope(
+  rpc: string,
+  call: ServerUnaryCall<unknown, unknown>,
+  closing: AbortSignal,
+): { readonly signal: AbortSignal; end(): void } {
+  const controller = new AbortController();
+  const stop = (why: string): void => controller.abort(new HuskError('cancelled', `${rpc}: ${why}`));
+  const onCancelled = (): void => stop('the client cancelled the call, or its deadline has passed');
+  const onClosing = (): void => stop('the server is closing');
+  call.once('cancelled', onCancelled);
+  closing.addEventListener('abort', onClosing, { once: true });
+  if (call.cancelled) onCancelled();
+  if (closing.aborted) onClosing();
+  return {
+    signal: controller.signal,
+    end(): void {
+      call.removeListener('cancelled', onCancelled);
+      closing.removeEventListener('abort', onClosing);
+    },
+  };
+}

@@ -1,0 +1,102 @@
+/** Which file serves which RPC: the table of contents of this folder. */
+import type { MethodDefinition, ServiceDefinition, UntypedServiceImplementation } from '@grpc/grpc-js';
+import { ImageServiceService, RuntimeServiceService } from '../gen/cri/v1/api.ts';
+import { createContainer } from './container-create.ts';
+import { execSync } from './container-exec-sync.ts';
+import { listContainers } from './container-list.ts';
+import { removeContainer } from './container-remove.ts';
+import { reopenContainerLog } from './container-reopen-log.ts';
+import { startContainer } from './container-start.ts';
+import { containerStatus } from './container-status.ts';
+import { stopContainer } from './container-stop.ts';
+import type { CriContext } from './context.ts';
+import { decodeRequest } from './decode.ts';
+import { imageFsInfo } from './image-fs-info.ts';
+import { listImages } from './image-list.ts';
+import { pullImage } from './image-pull.ts';
+import { removeImage } from './image-remove.ts';
+import { imageStatus } from './image-status.ts';
+import { type Handler, type Instruments, instrument } from './instrument.ts';
+import { runtimeConfig } from './runtime-config.ts';
+import { runtimeStatus } from './runtime-status.ts';
+import { updateRuntimeConfig } from './runtime-update-config.ts';
+import { runtimeVersion } from './runtime-version.ts';
+import { listPodSandbox } from './sandbox-list.ts';
+import { removePodSandbox } from './sandbox-remove.ts';
+import { runPodSandbox } from './sandbox-run.ts';
+import { podSandboxStatus } from './sandbox-status.ts';
+import { stopPodSandbox } from './sandbox-stop.ts';
+import {
+  unimplementedImageRpcs,
+  unimplementedRuntimeRpcs,
+  unimplementedStream,
+  unimplementedUnary,
+} from './unimplemented.ts';
+
+/** The request and response of a method as the generated service has them. */
+type Served<Service, Missing extends keyof Service> = {
+  readonly [Method in Exclude<keyof Service, Missing>]: Service[Method] extends {
+    requestDeserialize: (bytes: Buffer) => infer Request;
+    responseSerialize: (value: infer Response) => Buffer;
+  }
+    ? Handler<Request, Response>
+    : never;
+};
+type RuntimeHandlers = Served<typeof RuntimeServiceService, (typeof unimplementedRuntimeRpcs)[number]>;
+type ImageHandlers = Served<typeof ImageServiceService, (typeof unimplementedImageRpcs)[number]>;
+
+/** A service ready for a grpc-js server. */
+export interface BoundService {
+  readonly definition: ServiceDefinition;
+  readonly implementation: UntypedServiceImplementation;
+}
+
+/** RuntimeService. A method that is neither here nor in `unimplemented.ts` does not compile. */
+export function runtimeService(context: CriContext, instruments: Instruments): BoundService {
+  const handlers: RuntimeHandlers = {
+    version: () => runtimeVersion(context),
+    status: (request) => runtimeStatus(context, request),
+    runtimeConfig: () => runtimeConfig(context),
+    updateRuntimeConfig: (request) => updateRuntimeConfig(context, request),
+    runPodSandbox: (request, signal) => runPodSandbox(context, request, signal),
+    stopPodSandbox: (request, signal) => stopPodSandbox(context, request, signal),
+    removePodSandbox: (request, signal) => removePodSandbox(context, request, signal),
+    podSandboxStatus: (request) => podSandboxStatus(context, request),
+    listPodSandbox: (request) => listPodSandbox(context, request),
+    createContainer: (request, signal) => createContainer(context, request, signal),
+    startContainer: (request, signal) => startContainer(context, request, signal),
+    stopContainer: (request, signal) => stopContainer(context, request, signal),
+    removeContainer: (request, signal) => removeContainer(context, request, signal),
+    containerStatus: (request) => containerStatus(context, request),
+    listContainers: (request) => listContainers(context, request),
+    execSync: (request, signal) => execSync(context, request, signal),
+    reopenContainerLog: (request) => reopenContainerLog(context, request),
+  };
+  return bind(RuntimeServiceService, handlers, instruments);
+}
+
+/** ImageService. A method that is neither here nor in `unimplemented.ts` does not compile. */
+export function imageService(context: CriContext, instruments: Instruments): BoundService {
+  const handlers: ImageHandlers = {
+    listImages: (request) => listImages(context, request),
+    imageStatus: (request) => imageStatus(context, request),
+    pullImage: (request, signal) => pullImage(context, request, signal),
+    removeImage: (request) => removeImage(context, request),
+    imageFsInfo: () => imageFsInfo(context),
+  };
+  return bind(ImageServiceService, handlers, instruments);
+}
+
+function bind(service: ServiceDefinition, handlers: object, instruments: Instruments): BoundService {
+  const served = new Map<string, Handler<unknown, unknown>>(Object.entries(handlers));
+  const definition: Record<string, MethodDefinition<unknown, unknown>> = {};
+  const implementation: UntypedServiceImplementation = {};
+  for (const [name, method] of Object.entries(service)) {
+    const rpc = method.path.slice(method.path.lastIndexOf('/') + 1);
+    const handler = served.get(name);
+    definition[name] = { ...method, requestDeserialize: (bytes) => decodeRequest(method.requestDeserialize, bytes) };
+    if (handler !== undefined) implementation[name] = instrument(rpc, handler, instruments);
+    else implementation[name] = method.responseStream ? unimplementedStream(rpc) : unimplementedUnary(rpc);
+  }
+  return { definition, implementation };
+}
