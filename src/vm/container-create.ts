@@ -45,8 +45,10 @@ export function createContainer(input: CreateInput): Promise<Pick<ContainerStatu
         pod.logs.delete(container.id);
         await log.close();
       });
+      await options.failpoints.hit('create.log');
     }
     const layers = await pod.vm.attachLayers(image.layers, signal);
+    await options.failpoints.hit('create.layers');
     undo.add('container', () => pod.agent.removeContainer(container.id, { timeoutMs: options.deadlines.agentCallMs }));
     const answer = await pod.agent.createContainer(
       {
@@ -61,6 +63,7 @@ export function createContainer(input: CreateInput): Promise<Pick<ContainerStatu
       },
       { timeoutMs: options.deadlines.agentCallMs, signal },
     );
+    await options.failpoints.hit('create.container');
     const resolved = answer.user;
     return {
       user: resolved === undefined ? null : { uid: resolved.uid, gid: resolved.gid, supplementalGroups: resolved.supplementalGroups },

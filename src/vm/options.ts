@@ -1,5 +1,6 @@
 import type { AgentHub } from '../agent/agent.ts';
 import type { Clock } from '../base/clock.ts';
+import type { Failpoints } from '../base/failpoints.ts';
 import type { Log } from '../base/log.ts';
 import type { Cgroups } from '../cgroups/cgroups.ts';
 import type { Hypervisor } from '../hypervisor/hypervisor.ts';
@@ -14,6 +15,7 @@ export interface VmRuntimeOptions {
   readonly events: PodRuntimeEvents;
   readonly log: Log;
   readonly clock: Clock;
+  readonly failpoints: Failpoints;
   /** Folder for sockets and other things that end with the machine; passable (0711) for the gateway. */
   readonly stateFolder: string;
   /** Folder for the pods' disks. */

@@ -40,6 +40,7 @@ export function startPod(input: Omit<Start, 'timeline' | 'undo'>): Promise<Start
   return undoing(async (undo) => {
     const start: Start = { ...input, undo, timeline: new Timeline(input.options.clock) };
     const { options, record, timeline } = start;
+    const stage: Stage = (name, work) => runStage(options, name, work);
     const vmConfig = await stage('prepare', () => prepare(start));
     const state = stateOf(start, vmConfig);
     options.events.saveSandbox(record.id, { runtimeState: state });
@@ -167,9 +168,13 @@ async function withConsole<T>(vm: Vm, work: () => Promise<T>): Promise<T> {
   }
 }
 
-async function stage<T>(name: string, work: () => Promise<T>): Promise<T> {
+type Stage = <T>(name: string, work: () => Promise<T>) => Promise<T>;
+
+async function runStage<T>(options: VmRuntimeOptions, name: string, work: () => Promise<T>): Promise<T> {
   try {
-    return await work();
+    const result = await work();
+    await options.failpoints.hit(`run.${name}`);
+    return result;
   } catch (caught) {
     throw HuskError.from(caught, name);
   }
