@@ -58,7 +58,7 @@ demo: setup build-c guest-image ## One pod in a virtual machine of its own, over
 	@node test/demo/main.ts
 
 guest-image: setup build-c ## Build the guest's kernel, initrd and root into build/guest-image/current
-	@images/build.sh
+	@node images/build.ts
 
 build-c: $(C_PROGRAMS) ## Compile the C programs into build/bin
 
