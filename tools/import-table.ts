@@ -27,6 +27,7 @@ export const importTable: Readonly<Record<string, FolderRule>> = {
   pod: { all: ['base', 'gen'] },
   oci: { all: ['base', 'gen', 'pod'] },
   jail: { all: ['base'] },
+  cgroups: { all: ['base'] },
   // QEMU is started through the jail's typed wrapper and in no other way.
   hypervisor: { all: ['base', 'jail'] },
   network: { all: ['base'] },
@@ -40,11 +41,11 @@ export const importTable: Readonly<Record<string, FolderRule>> = {
   // A process of its own: it speaks to the guests and serves the streams.
   gateway: { all: ['base', 'gen', 'agent', 'streaming'] },
   vm: {
-    all: ['base', 'gen', 'pod', 'oci', 'state', 'volumes'],
+    all: ['base', 'gen', 'pod', 'oci', 'cgroups', 'state', 'volumes'],
     seams: ['hypervisor', 'agent', 'images', 'network'],
   },
   native: {
-    all: ['base', 'gen', 'pod', 'oci', 'state', 'volumes'],
+    all: ['base', 'gen', 'pod', 'oci', 'cgroups', 'state', 'volumes'],
     seams: ['images', 'network'],
   },
   cri: { all: ['base', 'gen', 'pod', 'metrics', 'streaming'], seams: ['images'] },
@@ -56,6 +57,7 @@ export const importTable: Readonly<Record<string, FolderRule>> = {
       'pod',
       'oci',
       'jail',
+      'cgroups',
       'hypervisor',
       'network',
       'agent',
