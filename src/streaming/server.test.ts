@@ -222,7 +222,8 @@ test('port-forward through the WebSocket tunnel', async () => {
     assert.equal(response.headers['sec-websocket-protocol'], 'SPDY/3.1+portforward.k8s.io');
     open.push(socket);
     const tunnel: WebSocket = Reflect.construct(WebSocket, [null, undefined, { autoPong: true }]);
-    // The client's half of ws, on a connection that was upgraded by hand.
+    // The client's half of ws (it masks), on a connection that was upgraded by hand: ws refuses the protocol's name.
+    Reflect.set(tunnel, '_isServer', false);
     Reflect.get(tunnel, 'setSocket').call(tunnel, socket, head, { maxPayload: 0, skipUTF8Validation: true, allowSynchronousEvents: true });
     resolve(spdyClient(createWebSocketStream(tunnel)));
   });
