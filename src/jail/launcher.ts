@@ -1,0 +1,124 @@
+/** The typed wrapper of `jail.c`: starts one program that owns nothing but descriptors. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { withDeadline } from '../base/deadline.ts';
+import { HuskError } from '../base/errors.ts';
+import { type JailedProcess, watchChild } from './process.ts';
+
+/** Descriptors that the jailed program finds open; jail.c fixes the numbers up to `tap`. */
+export const jailFds = { memory: 3, state: 4, qmp: 5, fds: 6, agent: 7, tap: 8, firstFile: 9 } as const;
+
+/** Names of what the jail makes in the state folder. */
+export const jailFiles = {
+  qmpSocket: 'qmp.sock',
+  fdSocket: 'fds.sock',
+  agentSocket: 'agent.sock',
+  pid: 'vm.pid',
+  exit: 'vm.exit',
+  messages: 'qemu.log',
+} as const;
+
+/** A file of the host that the program gets as an open descriptor. */
+export interface JailFile {
+  /** From `jailFds.firstFile` to 31. */
+  readonly fd: number;
+  readonly path: string;
+  readonly access: 'read' | 'read-write';
+}
+
+export interface JailSpec {
+  /** Where sockets and bookkeeping go: root's, passable (0711) for the owner of the agent socket. */
+  readonly stateFolder: string;
+  /** The folder that becomes the program's root: see RuntimeRoot. */
+  readonly root: string;
+  readonly uid: number;
+  readonly agentSocketUid: number;
+  /** Namespace the tap is made in; `new`: one that nothing else is in. */
+  readonly netns: string;
+  readonly cgroupPaths: readonly string[];
+  /** -1000 to 1000; below what huskd has, only where the kernel allows. */
+  readonly oomScoreAdj: number;
+  /** Largest file the program can write, in bytes. */
+  readonly maxFileBytes: number;
+  readonly kvm: boolean;
+  /** Memory and device state of a template, as descriptors of this process; `sealed`: refuse them if not. */
+  readonly memory?: { readonly memoryFd: number; readonly stateFd: number; readonly sealed: boolean };
+  readonly files: readonly JailFile[];
+  /** Absolute path inside the root, and the arguments. */
+  readonly command: readonly [string, ...string[]];
+}
+
+/** Opening sockets, a tap and two files: milliseconds; only a broken host needs longer. */
+const readyTimeoutMs = 10_000;
+const maxReadyBytes = 4096;
+
+/** The argument vector of jail.c. Pure. */
+export function jailArguments(spec: JailSpec): string[] {
+  const args = ['--state', spec.stateFolder, '--root', spec.root, '--netns', spec.netns];
+  args.push('--uid', String(spec.uid), '--agent-uid', String(spec.agentSocketUid));
+  args.push('--oom', String(spec.oomScoreAdj), '--file-bytes', String(spec.maxFileBytes));
+  for (const path of spec.cgroupPaths) args.push('--cgroup', path);
+  if (spec.kvm) args.push('--kvm');
+  if (spec.memory?.sealed) args.push('--sealed');
+  for (const file of spec.files)
+    args.push(file.access === 'read' ? '--open-ro' : '--open-rw', String(file.fd), file.path);
+  return [...args, '--', ...spec.command];
+}
+
+/**
+ * Starts the program and returns when its sockets listen. It outlives this process.
+ *
+ * @throws HuskError `internal` with the jail's message, `not-found` when the launcher is missing,
+ *   `deadline-exceeded`, `cancelled`
+ */
+export async function launchJailed(jailPath: string, spec: JailSpec, signal?: AbortSignal): Promise<JailedProcess> {
+  const memory = spec.memory === undefined ? [] : [spec.memory.memoryFd, spec.memory.stateFd];
+  const child = spawn(jailPath, jailArguments(spec), {
+    detached: true,
+    stdio: ['ignore', 'pipe', 'ignore', ...memory],
+    env: {},
+    cwd: '/',
+  });
+  const exited = once(child, 'exit').then(
+    () => undefined,
+    () => undefined,
+  );
+  try {
+    const line = await withDeadline('start of the jail', readyTimeoutMs, signal, () => readyLine(jailPath, child));
+    const ready = /^ready (\d{1,10}) (\d{1,20})\n$/.exec(line);
+    if (ready === null)
+      throw new HuskError('internal', `start "${spec.command[0]}": ${line.trim() || 'the launcher died'}`);
+    child.unref();
+    const identity = { pid: Number(ready[1]), startTicks: ready[2] as string };
+    return watchChild(identity, join(spec.stateFolder, jailFiles.exit), exited);
+  } catch (caught) {
+    // Before the `ready` the keeper has no program running that it would not take along.
+    child.kill('SIGKILL');
+    throw HuskError.from(caught, 'jail');
+  }
+}
+
+async function readyLine(jailPath: string, child: ChildProcess): Promise<string> {
+  const { promise: failed, reject } = Promise.withResolvers<never>();
+  child.once('error', (error: NodeJS.ErrnoException) => {
+    const kind = error.code === 'ENOENT' ? 'not-found' : 'internal';
+    reject(new HuskError(kind, `run "${jailPath}": ${error.message}`, { cause: error }));
+  });
+  return Promise.race([failed, readAll(child)]);
+}
+
+async function readAll(child: ChildProcess): Promise<string> {
+  let text = '';
+  for await (const chunk of child.stdout ?? []) {
+    text += String(chunk);
+    if (text.length > maxReadyBytes) break;
+  }
+  return text;
+}
+
+/** What the program said on standard error: at most 64 KiB, empty when there is no such file. */
+export async function jailMessages(stateFolder: string): Promise<string> {
+  return readFile(join(stateFolder, jailFiles.messages), 'utf8').catch(() => '');
+}

@@ -1,0 +1,44 @@
+/** The typed wrapper of `sendfd.c`: gives a running QEMU open files. */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { HuskError } from '../base/errors.ts';
+import { run } from '../base/exec.ts';
+
+const timeoutMs = 15_000;
+/** A descriptor set has no reason to have a large number; more is a hostile answer. */
+const maxSetNumber = 1_000_000;
+
+/**
+ * Opens files read-only, without following a link in the last place, and gives QEMU each in a
+ * descriptor set of its own.
+ *
+ * @returns the number of each set: the file is `/dev/fdset/<number>` for QEMU
+ * @throws HuskError `internal`, `data-loss` when QEMU's answer makes no sense
+ */
+export async function sendFiles(
+  sendfd: string,
+  fdSocket: string,
+  paths: readonly string[],
+  signal?: AbortSignal,
+): Promise<number[]> {
+  const output = await run(sendfd, [fdSocket, 'add-fd', ...paths], { timeoutMs, signal, stage: 'send-files' });
+  const sets = output.trim().split('\n').map(setNumber);
+  if (sets.length !== paths.length || new Set(sets).size !== sets.length) {
+    throw new HuskError('data-loss', `send ${paths.length} files to QEMU: it answered with ${sets.length} sets`);
+  }
+  return sets;
+}
+
+function setNumber(line: string): number {
+  const match = /"fdset-id": ?(\d{1,7})\b/.exec(line);
+  const set = match === null ? Number.NaN : Number(match[1]);
+  if (set >= 0 && set <= maxSetNumber) return set;
+  throw new HuskError('data-loss', `send a file to QEMU: it answered "${line.slice(0, 200)}"`);
+}
+
+/** Gives QEMU a descriptor of this process under a name, for `migrate fd:NAME` on the same socket. */
+export async function sendDescriptor(sendfd: string, fdSocket: string, name: string, fd: number): Promise<void> {
+  const child = spawn(sendfd, [fdSocket, 'getfd', name], { stdio: ['ignore', 'ignore', 'ignore', fd], env: {} });
+  const [code] = (await once(child, 'exit')) as [number | null];
+  if (code !== 0) throw new HuskError('internal', `send descriptor "${name}" to QEMU: exit code ${code ?? 'none'}`);
+}
