@@ -72,6 +72,8 @@ const rules = {
   // Off, each with its reason.
   // A union that ends in `string` documents the values that are known.
   'typescript/no-redundant-type-constituents': 'off',
+  // `...['-name', value]` keeps the pairs of an argument vector together.
+  'unicorn/no-useless-spread': 'off',
   // What comes over a wire is looked at by codes of control characters.
   'no-control-regex': 'off',
 };
@@ -97,7 +99,7 @@ const config = {
     { files: ['src/oci/seccomp-syscalls.ts'], rules: { 'max-lines': 'off' } },
     {
       // A test is a list of cases: its length is no sign of a tangle, and node:test awaits for us.
-      files: ['**/*.test.ts', '**/*.contract.ts', 'test/**/*.ts'],
+      files: ['**/*.test.ts', '**/*.contract.ts', '**/{fake,fixture}*.ts', '**/*-{fake,fixture}.ts', 'test/**/*.ts'],
       rules: {
         'max-lines': 'off',
         'max-lines-per-function': 'off',

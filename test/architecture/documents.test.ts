@@ -44,7 +44,7 @@ function unprovenPromises({ path, text }: Source): string[] {
     if (!isRow && !/^(?:[-*]|\d+\.) /.test(line)) return false;
     if (/\bpending\b/i.test(line)) return false;
     const targets = localLinksOf(line).map((target) => target.split('#')[0] ?? '');
-    return !targets.some((file) => /\.test\.ts$/.test(file) && existsSync(resolve(repository, dirname(path), file)));
+    return !targets.some((file) => file.endsWith('.test.ts') && existsSync(resolve(repository, dirname(path), file)));
   });
 }
 

@@ -26,7 +26,7 @@ export function readProductSources(): Source[] {
 
 /** Tests, contract suites and the fakes and fixtures beside them. */
 export function isTestCode(path: string): boolean {
-  return /\.(test|contract)\.ts$|(^|\/)(fake|fixture)[^/]*\.ts$|\/fakes?\//.test(path);
+  return /\.(test|contract)\.ts$|(^|\/|-)(fake|fixture)[^/]*\.ts$/.test(path);
 }
 
 /**
