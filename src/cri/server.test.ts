@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { chmod, mkdir, mkdtemp, rename, rm, stat, writeFile } from 'node:fs/promises';
-import { connect as connectHttp2 } from 'node:http2';
+import { connect as connectHttp2, type IncomingHttpHeaders } from 'node:http2';
 import { createConnection, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -90,8 +90,8 @@ test('a compressed message may not grow beyond what a plain one may have', async
       te: 'trailers',
       'grpc-encoding': 'gzip',
     });
-    const onHeaders = (headers: Record<string, unknown>): void => {
-      if (headers['grpc-status'] !== undefined) resolve(String(headers['grpc-status']));
+    const onHeaders = (headers: IncomingHttpHeaders): void => {
+      if (headers['grpc-status'] !== undefined) resolve(headers['grpc-status'].toString());
     };
     request.on('response', onHeaders).on('trailers', onHeaders).on('error', reject).resume();
     request.end(Buffer.concat([head, packed]));
