@@ -1,0 +1,90 @@
+/**
+ * The host's side of the link handshake, as a pure state machine.
+ *
+ * QEMU drops bytes while nobody is connected, and the guest can miss that a connection ended:
+ * only a fresh nonce that comes back proves that what follows belongs to this connection.
+ * Every frame has 43 bytes of ASCII: a word of ten, the nonce in 32 hex digits, a newline.
+ */
+import { HuskError } from '../../base/errors.ts';
+
+const frameBytes = 43;
+/** What an earlier session may have left on the way: far more than all buffers together hold. */
+const maxStaleBytes = 8 * 1024 * 1024;
+
+/** What the caller must do after bytes came. */
+export interface HandshakeStep {
+  /** The guest has answered: send these bytes. */
+  readonly send?: Buffer;
+  /** The session is open; these are its first bytes. The state machine is done. */
+  readonly open?: Buffer;
+}
+
+const nothing: HandshakeStep = {};
+
+/** One handshake. Holds less than a frame of the guest's bytes. */
+export class Handshake {
+  /** To be sent at once and then every 50 ms until the guest answers. */
+  readonly sync: Buffer;
+  readonly #echo: Buffer;
+  readonly #go: Buffer;
+  #state: 'searching' | 'draining' | 'open' = 'searching';
+  #held: Buffer = Buffer.alloc(0);
+  #seen = 0;
+
+  /** @param nonce 32 lower-case hex digits, never used before */
+  constructor(nonce: string) {
+    if (!/^[0-9a-f]{32}$/.test(nonce)) {
+      throw new HuskError('invalid-argument', `handshake nonce "${nonce}": want 32 lower-case hex digits`);
+    }
+    this.sync = Buffer.from(`HUSK-SYNC ${nonce}\n`, 'latin1');
+    this.#echo = Buffer.from(`HUSK-ECHO ${nonce}\n`, 'latin1');
+    this.#go = Buffer.from(`HUSK-GO:: ${nonce}\n`, 'latin1');
+  }
+
+  /** Whether SYNC frames are still to be sent. */
+  get searching(): boolean {
+    return this.#state === 'searching';
+  }
+
+  /**
+   * Takes bytes of the guest.
+   * @throws HuskError `data-loss` when the guest sends on and on without an answer
+   */
+  receive(chunk: Uint8Array): HandshakeStep {
+    if (this.#state === 'open') throw new HuskError('internal', 'handshake: bytes after the session was opened');
+    this.#seen += chunk.byteLength;
+    const bytes = Buffer.concat([this.#held, chunk]);
+    if (this.#state === 'draining') return this.#drain(bytes);
+    const at = bytes.indexOf(this.#echo);
+    if (at < 0) {
+      if (this.#seen > maxStaleBytes) {
+        throw new HuskError('data-loss', `handshake: ${this.#seen} bytes came without an answer to SYNC`);
+      }
+      this.#held = Buffer.from(bytes.subarray(Math.max(0, bytes.length - (frameBytes - 1))));
+      return nothing;
+    }
+    this.#state = 'draining';
+    this.#seen = 0;
+    return { send: this.#go, ...this.#drain(bytes.subarray(at + frameBytes)) };
+  }
+
+  /** Late answers, one for each SYNC that was sent, come before the first byte of the session. */
+  #drain(bytes: Buffer): HandshakeStep {
+    let rest = bytes;
+    while (rest.length >= frameBytes && rest.subarray(0, frameBytes).equals(this.#echo))
+      rest = rest.subarray(frameBytes);
+    if (this.#seen > maxStaleBytes) throw new HuskError('data-loss', 'handshake: the guest repeats ECHO without end');
+    if (rest.length < frameBytes && rest.equals(this.#echo.subarray(0, rest.length))) {
+      this.#held = Buffer.from(rest);
+      return nothing;
+    }
+    return this.finish(rest);
+  }
+
+  /** Opens the session although the guest is silent: what is held are its first bytes. */
+  finish(rest: Buffer = this.#held): HandshakeStep & { readonly open: Buffer } {
+    this.#state = 'open';
+    this.#held = Buffer.alloc(0);
+    return { open: Buffer.from(rest) };
+  }
+}
