@@ -20,12 +20,16 @@ export const jailFiles = {
   messages: 'qemu.log',
 } as const;
 
-/** A file of the host that the program gets as an open descriptor. */
+/** A file of the host that the program gets as an open descriptor, from `jailFds.firstFile` to 31. */
 export interface JailFile {
-  /** From `jailFds.firstFile` to 31. */
   readonly fd: number;
   readonly path: string;
-  readonly access: 'read' | 'read-write';
+}
+
+/** A writable disk that the jail makes, owned by the program's uid: a sparse copy, 1 TiB long. */
+export interface JailDisk extends JailFile {
+  /** The formatted disk it is a copy of. */
+  readonly source: string;
 }
 
 export interface JailSpec {
@@ -45,7 +49,9 @@ export interface JailSpec {
   readonly kvm: boolean;
   /** Memory and device state of a template, as descriptors of this process; `sealed`: refuse them if not. */
   readonly memory?: { readonly memoryFd: number; readonly stateFd: number; readonly sealed: boolean };
+  /** Opened read-only. */
   readonly files: readonly JailFile[];
+  readonly disk?: JailDisk;
   /** Absolute path inside the root, and the arguments. */
   readonly command: readonly [string, ...string[]];
 }
@@ -62,8 +68,9 @@ export function jailArguments(spec: JailSpec): string[] {
   for (const path of spec.cgroupPaths) args.push('--cgroup', path);
   if (spec.kvm) args.push('--kvm');
   if (spec.memory?.sealed) args.push('--sealed');
-  for (const file of spec.files)
-    args.push(file.access === 'read' ? '--open-ro' : '--open-rw', String(file.fd), file.path);
+  for (const file of spec.files) args.push('--open-ro', String(file.fd), file.path);
+  // After --uid: the disk is given to it.
+  if (spec.disk !== undefined) args.push('--disk', String(spec.disk.fd), spec.disk.source, spec.disk.path);
   return [...args, '--', ...spec.command];
 }
 

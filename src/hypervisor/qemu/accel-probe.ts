@@ -72,7 +72,7 @@ async function bootOnKvm(
       oomScoreAdj: 0,
       maxFileBytes: 2 ** 20,
       kvm: true,
-      files: [{ fd: fileFds.kernel, path: host.guest.kernel, access: 'read' }],
+      files: [{ fd: fileFds.kernel, path: host.guest.kernel }],
       command: probeArgv({ name: id, accelerator: 'kvm' }),
     },
     signal,

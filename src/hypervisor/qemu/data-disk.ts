@@ -1,5 +1,5 @@
-/** A pod's writable disk: a sparse file with an empty ext4, owned by the VM's uid. */
-import { chown, open, rename, rm, stat, truncate } from 'node:fs/promises';
+/** What a pod's writable disk is made from: a sparse file with an empty ext4. */
+import { open, rename, rm, stat, truncate } from 'node:fs/promises';
 import { join } from 'node:path';
 import { HuskError } from '../../base/errors.ts';
 import { run } from '../../base/exec.ts';
@@ -9,25 +9,14 @@ const toolTimeoutMs = 60_000;
 const minDiskBytes = 16 * 1024 * 1024;
 
 /**
- * Makes the disk as a sparse copy of a file system that was formatted once for its size: half a
- * millisecond of data instead of a run of mkfs. The file is as long as the capacity that every
- * guest sees; the jail's limit on file size keeps writes within `bytes`.
+ * The file system that a pod's disk starts as a sparse copy of (the jail makes it): formatted once
+ * for its size. The copy is as long as the capacity that every guest sees; the jail's limit on file
+ * size keeps writes within `bytes`.
  *
  * @param folder keeps the formatted files
+ * @throws HuskError `invalid-argument` for a size out of range
  */
-export async function createDataDisk(
-  folder: string,
-  disk: { readonly path: string; readonly bytes: number; readonly uid: number },
-  signal?: AbortSignal,
-): Promise<void> {
-  const source = await formattedDisk(folder, disk.bytes, signal);
-  const copy = ['--sparse=always', '--reflink=auto', '--no-target-directory', '--', source, disk.path];
-  await run('cp', copy, { timeoutMs: toolTimeoutMs, signal, stage: 'data-disk' });
-  await truncate(disk.path, diskCapacityBytes);
-  await chown(disk.path, disk.uid, disk.uid);
-}
-
-async function formattedDisk(folder: string, bytes: number, signal: AbortSignal | undefined): Promise<string> {
+export async function formattedDisk(folder: string, bytes: number, signal?: AbortSignal): Promise<string> {
   if (!Number.isSafeInteger(bytes) || bytes < minDiskBytes || bytes > diskCapacityBytes || bytes % 4096 !== 0) {
     throw new HuskError(
       'invalid-argument',

@@ -52,19 +52,18 @@ export function argvOn(host: Pick<QemuHost, 'accelerator' | 'guest'>, spec: Omit
   return qemuArgv({ ...spec, accelerator: host.accelerator, cmdline: host.guest.cmdline });
 }
 
-/** What the jail is asked for. @param dataDisk path of the pod's disk; absent for a template */
+/** What the jail is asked for. @param disk the pod's disk to be made; absent for a template */
 export function jailSpec(
   host: QemuHost,
   launch: Launch,
   mode: ArgvSpec['mode'],
-  dataDisk: string | undefined,
+  disk: { readonly path: string; readonly source: string } | undefined,
 ): JailSpec {
   const { vcpus, memoryMiB } = launch;
-  const files: JailFile[] = [{ fd: fileFds.root, path: host.guest.root, access: 'read' }];
-  if (dataDisk !== undefined) files.push({ fd: fileFds.data, path: dataDisk, access: 'read-write' });
+  const files: JailFile[] = [{ fd: fileFds.root, path: host.guest.root }];
   if (mode !== 'clone') {
-    files.push({ fd: fileFds.kernel, path: host.guest.kernel, access: 'read' });
-    files.push({ fd: fileFds.initrd, path: host.guest.initrd, access: 'read' });
+    files.push({ fd: fileFds.kernel, path: host.guest.kernel });
+    files.push({ fd: fileFds.initrd, path: host.guest.initrd });
   }
   return {
     stateFolder: launch.stateFolder,
@@ -77,6 +76,7 @@ export function jailSpec(
     maxFileBytes: launch.maxFileBytes,
     kvm: host.accelerator === 'kvm',
     files,
+    ...(disk === undefined ? {} : { disk: { fd: fileFds.data, ...disk } }),
     command: argvOn(host, { name: processName(launch.id), vcpus, memoryMiB, mode }),
   };
 }

@@ -7,7 +7,7 @@ import { undoing } from '../../base/undo.ts';
 import { jailMessages, launchJailed } from '../../jail/launcher.ts';
 import type { HeldMemory } from '../../jail/memfd.ts';
 import type { Stamp, VmConfig } from '../hypervisor.ts';
-import { createDataDisk } from './data-disk.ts';
+import { formattedDisk } from './data-disk.ts';
 import { jailSpec, type QemuHost, vmRef } from './host.ts';
 import { QmpClient } from './qmp-client.ts';
 import type { QmpCommand } from './qmp-codec.ts';
@@ -39,12 +39,14 @@ export function launchVm(
   signal?: AbortSignal,
 ): Promise<QemuVm> {
   return undoing(async (undo) => {
-    const disk = { path: join(config.diskFolder, dataDiskName), bytes: config.diskBytes, uid: config.uid };
     undo.add('VM files', () => removeVmFiles(config));
     await writeFileAtomic(join(config.stateFolder, diskFolderName), config.diskFolder, 0o600);
-    await createDataDisk(join(host.options.dataFolder, 'disks'), disk, signal);
+    const source = await formattedDisk(join(host.options.dataFolder, 'disks'), config.diskBytes, signal);
     stamp('vm-disk');
-    const spec = jailSpec(host, { ...config, maxFileBytes: config.diskBytes }, template ? 'clone' : 'cold', disk.path);
+    const spec = jailSpec(host, { ...config, maxFileBytes: config.diskBytes }, template ? 'clone' : 'cold', {
+      path: join(config.diskFolder, dataDiskName),
+      source,
+    });
     const memory = template && { memoryFd: template.memory.fd, stateFd: template.state.fd, sealed: true };
     const process = await launchJailed(host.options.programs.jail, memory ? { ...spec, memory } : spec, signal);
     stamp('vm-jail');

@@ -9,7 +9,7 @@
  * becomes the program, in namespaces and a root of its own. Descriptors of the program:
  *
  *   0 /dev/null   1,2 pipe to the keeper   3 guest memory (inherited)   4 device state (inherited)
- *   5 QMP   6 QMP for descriptors   7 agent   8 tap   others as --open-ro and --open-rw say
+ *   5 QMP   6 QMP for descriptors   7 agent   8 tap   others as --open-ro and --disk say
  *
  * Standard output carries one line to the caller: `ready PID STARTTICKS`, or `jail: what: errno`.
  */
@@ -40,11 +40,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include <linux/capability.h>
+#include "sparse.h"
 
 enum { FD_MEMORY = 3, FD_STATE = 4, FD_QMP = 5, FD_FDS = 6, FD_AGENT = 7, FD_TAP = 8, FD_LAST = 31 };
 /* The program's messages are worth this much; the rest is read and dropped. */
 enum { LOG_BYTES = 65536 };
 enum { MAX_CGROUPS = 16, SPARE = 100 };
+/* What every guest sees as the size of its disk; the limit on file size keeps it from filling it. */
+#define DISK_CAPACITY ((off_t)1 << 40)
 
 struct options {
   const char *state, *root, *netns, *cgroups[MAX_CGROUPS];
@@ -86,10 +89,10 @@ static int spare(int fd, const char *what) {
   return moved;
 }
 
-static void hold_file(struct options *o, const char *number_text, const char *path, int flags) {
+static void hold_file(struct options *o, const char *number_text, const char *path) {
   long as = number(number_text, FD_TAP + 1, FD_LAST);
   struct stat st;
-  int fd = open(path, flags | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+  int fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
   if (fd < 0) die("open %.300s", path);
   if (fstat(fd, &st)) die("stat %.300s", path);
   if (!S_ISREG(st.st_mode)) {
@@ -99,10 +102,25 @@ static void hold_file(struct options *o, const char *number_text, const char *pa
   o->held[as] = spare(fd, path);
 }
 
+/* Makes the writable disk: a sparse copy of a formatted one. Made anew, never an existing file. */
+static void hold_disk(struct options *o, const char *number_text, const char *from, const char *to) {
+  long as = number(number_text, FD_TAP + 1, FD_LAST);
+  int source = open(from, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+  if (source < 0) die("open %.300s", from);
+  int disk = open(to, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+  if (disk < 0) die("create %.300s", to);
+  if (copy_sparse(source, disk)) die("copy the disk to %.300s", to);
+  if (ftruncate(disk, DISK_CAPACITY)) die("size of %.300s", to);
+  if (fchown(disk, o->uid, o->uid)) die("chown %.300s", to);
+  close(source);
+  o->held[as] = spare(disk, to);
+}
+
 static void parse(struct options *o, int argc, char **argv) {
   for (int i = 1; i < argc; i++) {
     const char *name = argv[i];
-    int wants = strcmp(name, "--kvm") == 0 || strcmp(name, "--sealed") == 0 ? 0 : strncmp(name, "--open-", 7) == 0 ? 2 : 1;
+    int wants = strcmp(name, "--kvm") == 0 || strcmp(name, "--sealed") == 0 ? 0 : strncmp(name, "--open-", 7) == 0 ? 2
+                : strcmp(name, "--disk") == 0 ? 3 : 1;
     if (i + wants >= argc) goto bad;
     const char *value = argv[i + 1];
     if (strcmp(name, "--state") == 0) o->state = value;
@@ -115,8 +133,8 @@ static void parse(struct options *o, int argc, char **argv) {
     else if (strcmp(name, "--cgroup") == 0 && o->cgroup_count < MAX_CGROUPS) o->cgroups[o->cgroup_count++] = value;
     else if (strcmp(name, "--kvm") == 0) o->kvm = 1;
     else if (strcmp(name, "--sealed") == 0) o->sealed = 1;
-    else if (strcmp(name, "--open-ro") == 0) hold_file(o, value, argv[i + 2], O_RDONLY);
-    else if (strcmp(name, "--open-rw") == 0) hold_file(o, value, argv[i + 2], O_RDWR);
+    else if (strcmp(name, "--open-ro") == 0) hold_file(o, value, argv[i + 2]);
+    else if (strcmp(name, "--disk") == 0) hold_disk(o, value, argv[i + 2], argv[i + 3]);
     else goto bad;
     i += wants;
     continue;

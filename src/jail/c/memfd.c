@@ -21,9 +21,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 #include <linux/capability.h>
+#include "sparse.h"
 
 enum { MEMORY = 3, STATE = 4 };
-static char buffer[1 << 20];
 
 static __attribute__((noreturn)) void die(const char *what) {
   dprintf(STDERR_FILENO, "memfd: %s: %s\n", what, strerror(errno));
@@ -70,22 +70,7 @@ static int seal(void) {
 }
 
 static int copy(void) {
-  struct stat st;
-  if (fstat(3, &st)) die("stat");
-  if (ftruncate(4, st.st_size)) die("set size");
-  for (off_t at = 0, end; at < st.st_size; at = end) {
-    off_t data = lseek(3, at, SEEK_DATA);
-    if (data < 0 && errno == ENXIO) break;
-    if (data < 0 || (end = lseek(3, data, SEEK_HOLE)) < 0) die("find data");
-    for (at = data; at < end;) {
-      size_t want = end - at < (off_t)sizeof buffer ? (size_t)(end - at) : sizeof buffer;
-      ssize_t got = pread(3, buffer, want, at);
-      if (got == 0) errno = EIO;
-      if (got <= 0) die("read");
-      if (pwrite(4, buffer, (size_t)got, at) != got) die("write");
-      at += got;
-    }
-  }
+  if (copy_sparse(3, 4)) die("copy");
   return 0;
 }
 

@@ -1,0 +1,63 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { diskCapacityBytes } from './argv.ts';
+import { layerAlignBytes, type PlacedLayer, placeLayers, vmdkDescriptor } from './layers.ts';
+
+const sizes = fc.array(fc.integer({ min: 1, max: 100_000 }), { maxLength: 60 });
+
+function place(sectors: readonly number[]): PlacedLayer[] {
+  const files = sectors.map((count, index) => ({ path: `/l/${index}`, sizeBytes: count * 512 }));
+  return placeLayers([], files).map(({ file, range }, index) => ({ path: file.path, set: index + 10, ...range }));
+}
+
+test('layers do not overlap and start on whole MiB', () => {
+  fc.assert(
+    fc.property(sizes, (sectors) => {
+      let end = 0;
+      for (const layer of place(sectors)) {
+        assert.ok(layer.offsetBytes >= end && layer.offsetBytes % layerAlignBytes === 0);
+        end = layer.offsetBytes + layer.sizeBytes;
+      }
+    }),
+  );
+});
+
+test('the extents cover the whole disk once, each layer at its place', () => {
+  fc.assert(
+    fc.property(sizes, (sectors) => {
+      const layers = place(sectors);
+      const starts = new Map<number, number>();
+      let at = 0;
+      for (const [, count, set] of vmdkDescriptor(layers, 3).matchAll(/^RW (\d+) FLAT "\/dev\/fdset\/(\d+)" 0$/gm)) {
+        if (set !== '3') starts.set(Number(set), at);
+        at += Number(count) * 512;
+      }
+      assert.equal(at, diskCapacityBytes);
+      assert.deepEqual(
+        [...starts],
+        layers.map((layer) => [layer.set, layer.offsetBytes]),
+      );
+    }),
+  );
+});
+
+test('layers that are there keep their place, and new ones come after them', () => {
+  const present = place([10, 5000]);
+  const added = placeLayers(present, [
+    { path: '/l/1', sizeBytes: 512 },
+    { path: '/new', sizeBytes: 512 },
+    { path: '/new', sizeBytes: 512 },
+  ]);
+  assert.deepEqual(
+    added.map(({ file, range }) => [file.path, range.offsetBytes]),
+    [['/new', 4 * layerAlignBytes]],
+  );
+});
+
+test('broken sizes and too many layers are refused', () => {
+  for (const sizeBytes of [0, -512, 100, Number.NaN, 2 ** 60]) {
+    assert.throws(() => placeLayers([], [{ path: '/l', sizeBytes }]));
+  }
+  assert.throws(() => place(Array.from({ length: 257 }, () => 1)), /at most 256/);
+});

@@ -1,0 +1,27 @@
+/* Copies the data of one file into another of the same size, holes as holes. */
+#ifndef HUSK_SPARSE_H
+#define HUSK_SPARSE_H
+#include <errno.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* 0, or -1 with errno. `to` is empty. */
+static int copy_sparse(int from, int to) {
+  static char buffer[1 << 20];
+  struct stat st;
+  if (fstat(from, &st) || ftruncate(to, st.st_size)) return -1;
+  for (off_t at = 0, end; at < st.st_size; at = end) {
+    off_t data = lseek(from, at, SEEK_DATA);
+    if (data < 0) return errno == ENXIO ? 0 : -1;
+    if ((end = lseek(from, data, SEEK_HOLE)) < 0) return -1;
+    for (at = data; at < end;) {
+      size_t want = end - at < (off_t)sizeof buffer ? (size_t)(end - at) : sizeof buffer;
+      ssize_t got = pread(from, buffer, want, at);
+      if (got == 0) errno = EIO;
+      if (got <= 0 || pwrite(to, buffer, (size_t)got, at) != got) return -1;
+      at += got;
+    }
+  }
+  return 0;
+}
+#endif
