@@ -1,0 +1,102 @@
+/** The batch that gives a clone its identity. Pure: text in, system calls out. */
+import { HuskError } from '../../src/base/errors.ts';
+import type { ConfigureSandboxRequest, NetworkInterface } from '../../src/gen/agent/v1/agent.ts';
+import { op, type SysOp, tryOp } from './sys-batch.ts';
+
+export interface PodPlaces {
+  readonly dataDisk: string;
+  readonly dataFolder: string;
+  readonly shmFolder: string;
+  readonly bootIdFile: string;
+  readonly etcDir: string;
+}
+
+/** Bytes that come back from the batch's `random`. */
+export const randomSampleBytes = 32;
+const minEntropyBytes = 32;
+const maxEntropyBytes = 256;
+const defaultShmBytes = 64n * 1024n * 1024n;
+
+/**
+ * The system calls of ConfigureSandbox, entropy first: nothing may draw random numbers before.
+ *
+ * @param nic name of the pod's interface as the guest has it now
+ * @throws HuskError `invalid-argument` with the field's name
+ */
+export function configureBatch(request: ConfigureSandboxRequest, places: PodPlaces, nic: string | undefined): SysOp[] {
+  checkIdentity(request);
+  const { etcDir } = places;
+  const shm = request.shmSizeBytes > 0n ? request.shmSizeBytes : defaultShmBytes;
+  return [
+    op('entropy', Buffer.from(request.entropy).toString('hex')),
+    ...(request.wallClockNs > 0n ? [op('clock', String(request.wallClockNs))] : []),
+    op('hostname', request.hostname),
+    op('write', `${etcDir}/hostname`, mode(0o644), `${request.hostname}\n`),
+    op('write', `${etcDir}/machine-id`, mode(0o444), `${request.machineId}\n`),
+    op('write', `${etcDir}/hosts`, mode(0o644), `127.0.0.1 localhost\n::1 localhost\n`),
+    op('write', places.bootIdFile, mode(0o444), `${request.bootId}\n`),
+    ...(request.resolvConf === '' ? [] : [op('write', `${etcDir}/resolv.conf`, mode(0o644), request.resolvConf)]),
+    ...interfaceOps(request.interface, nic),
+    ...Object.entries(request.sysctls).map(([key, value]) => op('write', sysctlPath(key), mode(0o644), value)),
+    op('mkdir', places.shmFolder, mode(0o755)),
+    op('mount', 'shm', places.shmFolder, 'tmpfs', 'nosuid,nodev,noexec', `mode=1777,size=${shm}`),
+    op('mkdir', places.dataFolder, mode(0o700)),
+    op('mount', places.dataDisk, places.dataFolder, 'ext4', 'nodev,noatime', ''),
+    op('random', String(randomSampleBytes)),
+  ];
+}
+
+function interfaceOps(wanted: NetworkInterface | undefined, nic: string | undefined): SysOp[] {
+  if (wanted === undefined) return [];
+  if (nic === undefined) throw new HuskError('failed-precondition', `interface "${wanted.name}": the guest has no network device`);
+  const { name, mac, mtu, addresses, routes } = wanted;
+  checkInterfaceName(name);
+  const onLink = routes.filter(({ gateway }) => gateway === '');
+  const throughGateway = routes.filter(({ gateway }) => gateway !== '');
+  return [
+    ...(nic === name ? [] : [op('ifname', nic, name)]),
+    op('ifmac', name, mac),
+    op('ifmtu', name, String(mtu)),
+    // A neighbour must not be able to give the pod routes (CVE-2020-10749). Absent without IPv6.
+    tryOp('write', `/proc/sys/net/ipv6/conf/${name}/accept_ra`, mode(0o644), '0'),
+    op('ifup', name),
+    ...addresses.map((address) => op('addr', name, address)),
+    // Gateways can be reachable only through a route on the link.
+    ...[...onLink, ...throughGateway].map(({ destination, gateway }) => op('route', name, destination, gateway)),
+  ];
+}
+
+function checkIdentity(request: ConfigureSandboxRequest): void {
+  const { entropy, bootId, machineId, hostname, resolvConf } = request;
+  if (entropy.length < minEntropyBytes || entropy.length > maxEntropyBytes) {
+    throw invalid('entropy', `${entropy.length} bytes`, `${minEntropyBytes} to ${maxEntropyBytes} bytes`);
+  }
+  if (!/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(bootId)) throw invalid('boot_id', bootId, 'a UUID');
+  if (!/^[0-9a-f]{32}$/.test(machineId)) throw invalid('machine_id', machineId, '32 hex digits');
+  if (!/^[a-zA-Z0-9]([a-zA-Z0-9.-]{0,62}[a-zA-Z0-9])?$/.test(hostname)) throw invalid('hostname', hostname, 'a host name of at most 64 characters');
+  if (resolvConf.includes('\0')) throw invalid('resolv_conf', '…', 'text without NUL');
+}
+
+/** A name that is also safe as a part of a path. */
+function checkInterfaceName(name: string): void {
+  if (!/^[a-zA-Z0-9][a-zA-Z0-9._-]{0,14}$/.test(name)) throw invalid('interface.name', name, 'an interface name');
+}
+
+/**
+ * The file of a sysctl: dots separate its parts, or slashes do (sysctl(8)).
+ * @throws HuskError `invalid-argument`
+ */
+export function sysctlPath(key: string): string {
+  const parts = key.includes('/') ? key.split('/') : key.split('.');
+  const plain = parts.length > 1 && parts.every((part) => /^[a-zA-Z0-9_][a-zA-Z0-9_.-]*$/.test(part));
+  if (!plain) throw invalid('sysctls', key, 'a key such as "net.core.somaxconn"');
+  return `/proc/sys/${parts.join('/')}`;
+}
+
+function mode(bits: number): string {
+  return String(bits);
+}
+
+function invalid(field: string, value: string, wanted: string): HuskError {
+  return new HuskError('invalid-argument', `${field} "${value.slice(0, 200)}": wanted ${wanted}`);
+}

@@ -1,0 +1,101 @@
+/** A container in this guest: what it was made of, its output, and how it ended. */
+import { closeSync } from 'node:fs';
+import type { ContainerExited, Layer, ResolvedUser } from '../../src/gen/agent/v1/agent.ts';
+import type { OciSpec } from '../../src/oci/runtime-spec.ts';
+import { killCgroup, wasOomKilled } from './cgroup.ts';
+import type { ProcessExit } from './exits.ts';
+import type { OutputStream } from './output-stream.ts';
+
+/** After the first process ended, others may hold its output open; then it is ended by force. */
+const strayOutputMs = 2_000;
+
+export interface ContainerParts {
+  readonly id: string;
+  /** Of its first process, as the guest counts. */
+  readonly pid: number;
+  readonly spec: OciSpec;
+  readonly user: ResolvedUser;
+  readonly layers: readonly Layer[];
+  /** Directory of its cgroup. */
+  readonly cgroup: string;
+  /** Where its bundle lies. */
+  readonly folder: string;
+  readonly stdout: OutputStream;
+  readonly stderr: OutputStream;
+  readonly stdinFd: number | undefined;
+  /** Called when there is something new to send. */
+  readonly changed: () => void;
+}
+
+export class Container {
+  readonly parts: ContainerParts;
+  /** Resolves when its first process has ended. */
+  readonly ended: Promise<void>;
+  /** The host has stored the exit. */
+  exitAcknowledged = false;
+  #exited: ContainerExited | undefined;
+  #started = false;
+  #execs = 0;
+
+  constructor(parts: ContainerParts, exit: Promise<ProcessExit>) {
+    this.parts = parts;
+    this.ended = exit.then((found) => this.#end(found));
+  }
+
+  get exited(): ContainerExited | undefined {
+    return this.#exited;
+  }
+
+  get state(): 'created' | 'running' | 'exited' {
+    if (this.#exited !== undefined) return 'exited';
+    return this.#started ? 'running' : 'created';
+  }
+
+  markStarted(): void {
+    this.#started = true;
+  }
+
+  /** A number for the files and the cgroup of an exec. */
+  nextExec(): number {
+    this.#execs += 1;
+    return this.#execs;
+  }
+
+  /** Sends a signal to the first process. */
+  signal(signal: NodeJS.Signals | number): void {
+    if (this.#exited !== undefined) return;
+    try {
+      process.kill(this.parts.pid, signal);
+    } catch {
+      // It ended in this moment: its exit is on the way.
+    }
+  }
+
+  /** Kills every process of the container. */
+  killAll(): void {
+    if (this.#exited === undefined) this.signal('SIGKILL');
+    killCgroup(this.parts.cgroup);
+  }
+
+  /** Closes what the agent holds open of it. */
+  close(): void {
+    this.parts.stdout.end();
+    this.parts.stderr.end();
+    if (this.parts.stdinFd !== undefined) closeSync(this.parts.stdinFd);
+  }
+
+  #end(exit: ProcessExit): void {
+    const { id, cgroup, changed, stdout, stderr } = this.parts;
+    this.#exited = {
+      containerId: id,
+      exitCode: exit.exitCode,
+      oomKilled: exit.exitCode !== 0 && wasOomKilled(cgroup),
+      finishedAtNs: BigInt(Date.now()) * 1_000_000n,
+    };
+    setTimeout(() => {
+      stdout.end();
+      stderr.end();
+    }, strayOutputMs);
+    changed();
+  }
+}

@@ -1,0 +1,91 @@
+/** FIFOs for the standard streams of containers and execs. */
+import { closeSync, constants, openSync, unlinkSync } from 'node:fs';
+import { Socket } from 'node:net';
+import type { Log } from '../../src/base/log.ts';
+import { op } from './sys-batch.ts';
+import type { Sys } from './sys-helper.ts';
+
+/** Made at once: a batch costs the same for one as for many. */
+const batchSize = 32;
+/** Below this the next ones are made while nobody waits. */
+const lowWater = 12;
+
+/** Both ends of a FIFO that has no name any more. */
+export interface OpenFifo {
+  /** What the process writes. Paused; closes by itself at the end. */
+  readonly output: Socket;
+  /** To be the process's descriptor; the caller closes it once the process has it. */
+  readonly writeFd: number;
+}
+
+/**
+ * A stock of named FIFOs. Node has pipes only as socket pairs, and a container cannot open
+ * /dev/stdout when that is a socket (ENXIO). Each is used once, so that no process keeps an
+ * end of another container's stream.
+ */
+export class FifoPool {
+  readonly #sys: Sys;
+  readonly #folder: string;
+  readonly #log: Log;
+  #ready: string[] = [];
+  #filling: Promise<void> | undefined;
+  #made = 0;
+
+  /** @param folder an existing folder that only root can enter */
+  constructor(sys: Sys, folder: string, log: Log) {
+    this.#sys = sys;
+    this.#folder = folder;
+    this.#log = log;
+  }
+
+  /** Makes the first ones. */
+  fill(): Promise<void> {
+    this.#filling ??= this.#make().finally(() => {
+      this.#filling = undefined;
+    });
+    return this.#filling;
+  }
+
+  /** Takes and opens as many as asked for. */
+  async open(count: number): Promise<OpenFifo[]> {
+    while (this.#ready.length < count) await this.fill();
+    const fifos = this.#ready.splice(0, count).map(openFifo);
+    if (this.#ready.length < lowWater) {
+      this.fill().catch((error: unknown) => this.#log.warn({ error }, 'FIFOs cannot be made'));
+    }
+    return fifos;
+  }
+
+  /** A FIFO for a standard input that nobody writes to yet: both ends in one descriptor, so that reads wait. */
+  async openIdleInput(): Promise<number> {
+    while (this.#ready.length < 1) await this.fill();
+    const path = this.#ready.shift() as string;
+    const fd = openSync(path, constants.O_RDWR);
+    unlinkSync(path);
+    return fd;
+  }
+
+  async #make(): Promise<void> {
+    const paths = Array.from({ length: batchSize }, (_, index) => `${this.#folder}/${this.#made + index}`);
+    this.#made += batchSize;
+    await this.#sys.run(paths.map((path) => op('mkfifo', path)));
+    this.#ready.push(...paths);
+  }
+}
+
+function openFifo(path: string): OpenFifo {
+  // The reader first: without one, opening for writing would wait.
+  const readFd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  const writeFd = openSync(path, constants.O_WRONLY);
+  unlinkSync(path);
+  const output = new Socket({ fd: readFd, readable: true, writable: false });
+  output.pause();
+  // An error of a pipe's read end is its end; without a listener it would end the agent.
+  output.on('error', () => output.destroy());
+  return { output, writeFd };
+}
+
+/** Closes what the process has inherited. */
+export function closeWriters(fifos: readonly OpenFifo[]): void {
+  for (const { writeFd } of fifos) closeSync(writeFd);
+}

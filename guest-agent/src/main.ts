@@ -1,0 +1,29 @@
+/** The agent: started by PID 1 of the guest, lives as long as the VM. */
+import { createReadStream, mkdirSync, readFileSync } from 'node:fs';
+import { describeError } from '../../src/base/errors.ts';
+import { Exits } from './exits.ts';
+import { FifoPool } from './fifos.ts';
+import { consoleLog } from './log.ts';
+import { ociRuntime } from './oci-runtime.ts';
+import { podPlaces } from './places.ts';
+import { Pod } from './pod.ts';
+import { serve } from './server.ts';
+import { guestSettings, withCommandLine } from './settings.ts';
+import { SysHelper } from './sys-helper.ts';
+
+const settings = withCommandLine(guestSettings, readFileSync('/proc/cmdline', 'latin1'));
+const log = consoleLog();
+// One broken call must not end the pod: its own error handling failed, so it is told on the console.
+process.on('uncaughtException', (error) => log.error({ error: describeError(error) }, 'uncaught'));
+process.on('unhandledRejection', (error) => log.error({ error: describeError(error) }, 'unhandled'));
+
+const { containersFolder, layersFolder, fifosFolder } = podPlaces(settings);
+for (const folder of [settings.etcDir, containersFolder, layersFolder, fifosFolder]) mkdirSync(folder, { recursive: true, mode: 0o755 });
+const sys = new SysHelper(settings.sysPath);
+const fifos = new FifoPool(sys, fifosFolder, log);
+const exits = new Exits();
+createReadStream(settings.exitsFifo).on('data', (bytes) => exits.feed(Buffer.from(bytes)));
+const runtime = ociRuntime(settings.runtimePath, settings.stateDir);
+// Runs in the template: the runtime's pages and the FIFOs are there in every clone.
+const [version] = await Promise.all([runtime.version(), fifos.fill()]);
+await serve(new Pod({ settings, sys, exits, fifos, runtime }), version, log);

@@ -1,0 +1,60 @@
+/** One standard stream of a container: its FIFO read into its ring, with back-pressure. */
+import type { Socket } from 'node:net';
+import { OutputRing } from './ring.ts';
+
+/** Unacknowledged bytes kept per stream; then the container's writes wait. */
+export const ringBytes = 256 * 1024;
+/** A read brings at most this much. */
+const maxReadBytes = 64 * 1024;
+
+export class OutputStream {
+  readonly ring = new OutputRing(ringBytes);
+  readonly #source: Socket;
+  readonly #changed: () => void;
+  #held: Buffer | undefined;
+  #sourceEnded = false;
+
+  /** @param changed called when there is more to send */
+  constructor(source: Socket, changed: () => void) {
+    this.#source = source;
+    this.#changed = changed;
+    source.on('data', (bytes: Buffer) => this.#take(bytes));
+    source.on('close', () => this.end());
+    source.resume();
+  }
+
+  /** The host has stored everything before the offset. */
+  acknowledge(offset: bigint): void {
+    this.ring.acknowledge(offset);
+    const held = this.#held;
+    this.#held = undefined;
+    if (held !== undefined) this.#take(held);
+    if (this.#sourceEnded) this.#finishIfDone();
+    else if (this.#hasRoom()) this.#source.resume();
+  }
+
+  /** Ends the stream after what was read; a process that still holds the FIFO is not heard any more. */
+  end(): void {
+    if (this.#sourceEnded) return;
+    this.#sourceEnded = true;
+    this.#source.destroy();
+    this.#finishIfDone();
+  }
+
+  #take(bytes: Buffer): void {
+    const taken = this.ring.write(bytes);
+    if (taken < bytes.length) this.#held = bytes.subarray(taken);
+    if (!this.#hasRoom()) this.#source.pause();
+    this.#changed();
+  }
+
+  #hasRoom(): boolean {
+    return this.#held === undefined && this.ring.free >= maxReadBytes;
+  }
+
+  #finishIfDone(): void {
+    if (this.#held !== undefined || this.ring.ended) return;
+    this.ring.finish();
+    this.#changed();
+  }
+}

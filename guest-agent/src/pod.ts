@@ -1,0 +1,67 @@
+/** Everything the agent holds: one pod. */
+import { HuskError } from '../../src/base/errors.ts';
+import type { Container } from './container.ts';
+import { findDisk } from './disks.ts';
+import { EventStream } from './event-stream.ts';
+import type { Exits } from './exits.ts';
+import type { FifoPool } from './fifos.ts';
+import { LayerTable } from './layers.ts';
+import type { OciRuntime } from './oci-runtime.ts';
+import type { Settings } from './settings.ts';
+import type { Sys } from './sys-helper.ts';
+
+export interface PodParts {
+  readonly settings: Settings;
+  readonly sys: Sys;
+  readonly exits: Exits;
+  readonly fifos: FifoPool;
+  readonly runtime: OciRuntime;
+}
+
+export class Pod {
+  readonly settings: Settings;
+  readonly sys: Sys;
+  readonly exits: Exits;
+  readonly fifos: FifoPool;
+  readonly runtime: OciRuntime;
+  readonly containers: Map<string, Container> = new Map();
+  readonly events: EventStream;
+  /** PID 1 of the pod's shared PID namespace, where it has one. */
+  pausePid: number | undefined;
+  configured = false;
+  hasResolvConf = false;
+  #layers: LayerTable | undefined;
+
+  constructor(parts: PodParts) {
+    this.settings = parts.settings;
+    this.sys = parts.sys;
+    this.exits = parts.exits;
+    this.fifos = parts.fifos;
+    this.runtime = parts.runtime;
+    this.events = new EventStream(this.containers);
+  }
+
+  /** The layers disk is looked for late: in the template it must not be touched. */
+  get layers(): LayerTable {
+    const disk = this.settings.disks?.layers ?? findDisk('layers');
+    this.#layers ??= new LayerTable(disk, `${this.settings.stateDir}/l`);
+    return this.#layers;
+  }
+
+  get dataDisk(): string {
+    return this.settings.disks?.data ?? findDisk('data');
+  }
+
+  /** @throws HuskError `not-found` */
+  container(id: string): Container {
+    const container = this.containers.get(id);
+    if (container !== undefined) return container;
+    throw new HuskError('not-found', `container "${id.slice(0, 64)}": the guest has none with this id`);
+  }
+}
+
+/** Ids become folder names. @throws HuskError `invalid-argument` */
+export function checkId(id: string): void {
+  if (/^[0-9a-f]{1,64}$/.test(id)) return;
+  throw new HuskError('invalid-argument', `container_id "${id.slice(0, 64)}": wanted hex digits`);
+}

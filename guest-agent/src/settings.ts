@@ -1,0 +1,49 @@
+/** Where things are in the guest. Tests use other places. */
+export interface Settings {
+  /** UNIX socket that the relay connects to. */
+  readonly socketPath: string;
+  /** FIFO in which PID 1 reports the wait status of every orphan it reaps. */
+  readonly exitsFifo: string;
+  /** Folder on a tmpfs for everything the agent makes. */
+  readonly stateDir: string;
+  /** The OCI runtime: runc, or crun, which takes the same arguments. */
+  readonly runtimePath: string;
+  readonly sysPath: string;
+  readonly pausePath: string;
+  /** File with the version of the guest image. */
+  readonly imageVersionFile: string;
+  /** Mount point of cgroup v2. */
+  readonly cgroupRoot: string;
+  /** Folder of the guest's own /etc files that change: hostname, machine-id, resolv.conf. */
+  readonly etcDir: string;
+  /** Block devices; by default found by their virtio serials `layers` and `data`. */
+  readonly disks?: { readonly layers: string; readonly data: string };
+}
+
+/** The places of the guest image. */
+export const guestSettings: Settings = {
+  socketPath: '/run/husk/agent.sock',
+  exitsFifo: '/run/husk/exits',
+  stateDir: '/run/husk',
+  runtimePath: '/usr/bin/runc',
+  sysPath: '/usr/lib/husk/husk-sys',
+  pausePath: '/usr/lib/husk/husk-pause',
+  imageVersionFile: '/usr/lib/husk/image',
+  cgroupRoot: '/sys/fs/cgroup',
+  etcDir: '/run/etc',
+};
+
+const runtimePaths: ReadonlyMap<string, string> = new Map([
+  ['runc', '/usr/bin/runc'],
+  ['crun', '/usr/bin/crun'],
+]);
+
+/**
+ * Reads the settings that the kernel's command line can change: `husk.oci_runtime=crun`.
+ * An unknown runtime leaves the default, as nothing can be answered this early.
+ */
+export function withCommandLine(settings: Settings, commandLine: string): Settings {
+  const name = /(?:^|\s)husk\.oci_runtime=(\S+)/.exec(commandLine)?.[1] ?? '';
+  const runtimePath = runtimePaths.get(name);
+  return runtimePath === undefined ? settings : { ...settings, runtimePath };
+}
