@@ -30,7 +30,8 @@ phase() {
 finish() {
   printf '\n'
   printf '%s\n' "${summary[@]}"
-  printf '%s passed, %s failed\n' "$passed" "$failed"
+  mkdir -p build/test
+  printf '%s passed, %s failed\n' "$passed" "$failed" | tee build/test/result
   [ "$failed" = 0 ] && exit 0
   exit 1
 }
