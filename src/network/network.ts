@@ -7,6 +7,12 @@ export interface PortMapping {
   readonly hostIp: string;
 }
 
+/** Limits of the pod's traffic, for plugins that declare the capability. */
+export interface Bandwidth {
+  readonly ingressBitsPerSecond?: number;
+  readonly egressBitsPerSecond?: number;
+}
+
 export interface NetworkRequest {
   readonly sandboxId: string;
   readonly netnsPath: string;
@@ -15,6 +21,7 @@ export interface NetworkRequest {
   readonly podUid: string;
   readonly portMappings: readonly PortMapping[];
   readonly cgroupParent?: string;
+  readonly bandwidth?: Bandwidth;
 }
 
 /** What the pod's interface is, read from the CNI result and from the namespace. */
@@ -25,7 +32,11 @@ export interface PodInterface {
   /** CIDR notation. */
   readonly addresses: readonly string[];
   readonly routes: readonly { readonly destination: string; readonly gateway: string }[];
-  readonly dns: { readonly nameservers: readonly string[]; readonly searches: readonly string[]; readonly options: readonly string[] };
+  readonly dns: {
+    readonly nameservers: readonly string[];
+    readonly searches: readonly string[];
+    readonly options: readonly string[];
+  };
 }
 
 export interface Network {
@@ -39,7 +50,7 @@ export interface Network {
   attach(request: NetworkRequest, signal?: AbortSignal): Promise<PodInterface>;
   /**
    * Joins the tap that the VM's launcher made in the namespace with the interface:
-   * tc redirect both ways, MTU kept, only the pod's own MAC and addresses let out.
+   * redirected both ways, MTU kept, only the pod's own MAC and addresses let out.
    */
   joinTap(netnsPath: string, podInterface: PodInterface, signal?: AbortSignal): Promise<void>;
   /** Runs DEL, always, also with the namespace gone; succeeds when nothing is there. */
