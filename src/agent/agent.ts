@@ -1,11 +1,11 @@
 /** The agents of all VM pods, as huskd sees them through the gateway. */
 import type {
-  ContainerOffsets,
-  CreateContainerRequest,
-  CreateContainerResponse,
   ConfigureSandboxRequest,
   ConfigureSandboxResponse,
+  ContainerOffsets,
   ContainerState,
+  CreateContainerRequest,
+  CreateContainerResponse,
   HelloResponse,
   StartContainerResponse,
 } from '../gen/agent/v1/agent.ts';

@@ -1,7 +1,7 @@
 /** What a guest may do to the gateway, and how long the gateway waits for it. */
 
 /** Largest message a guest may send, in bytes. The largest honest one is a chunk of output. */
-export const maxGuestMessageBytes = 4 * 1024 * 1024;
+export const maxGuestMessageBytes = 1024 * 1024;
 /** Largest chunk of output in one message, in bytes (agent.proto). */
 export const maxOutputBytes = 64 * 1024;
 /** ExecSync keeps at most this much of each stream, whatever was asked (CRI runtimes agree on 16 MiB). */
