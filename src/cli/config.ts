@@ -22,39 +22,160 @@ const count =
     throw new HuskError('invalid-argument', `"${input}": must be a whole number from ${least} to ${most}`);
   };
 const oneOf =
-  <T extends string>(words: readonly T[]) =>
+  <const T extends string>(words: readonly T[]) =>
   (input: string): T => {
     const word = words.find((candidate) => candidate === input);
     if (word !== undefined) return word;
     throw new HuskError('invalid-argument', `"${input}": must be one of ${words.join(', ')}`);
   };
 
-function setting<T>(flagName: string, value: string, fallback: T, parseText: (text: string) => T, help: string): Setting<T> {
-  return { flag: flagName, value, fallback, help, parse: parseText };
+/** Lets `parse` decide the type, so that a choice of words stays one. */
+function setting<T>(known: Omit<Setting<T>, 'fallback'> & { readonly fallback: NoInfer<T> }): Setting<T> {
+  return known;
 }
 
 /** Every setting of huskd. The names follow Frakti's where it had one. */
 export const settings = {
-  listen: setting('listen', 'URL', 'unix:///run/husk/husk.sock', text, 'socket that the CRI is served on'),
-  rootDirectory: setting('root-directory', 'DIR', '/var/lib/husk', text, 'images, templates, records: what outlives the machine'),
-  stateDirectory: setting('state-directory', 'DIR', '/run/husk', text, 'sockets: what ends with the machine'),
-  guestImage: setting('guest-image', 'DIR', '/usr/lib/husk/guest-image', text, 'folder of the guest image'),
-  binDirectory: setting('bin-directory', 'DIR', '/usr/lib/husk/bin', text, 'folder of the C programs'),
-  cniNetDir: setting('cni-net-dir', 'DIR', '/etc/cni/net.d', text, 'folder of CNI configurations'),
-  cniPluginDir: setting('cni-plugin-dir', 'DIRS', ['/opt/cni/bin', '/usr/lib/cni'], list, 'folders of CNI plugins, comma-separated'),
-  registryConfigDir: setting('registry-config-dir', 'DIR', '/etc/husk/certs.d', text, 'registry mirrors: HOST/hosts.toml, as containerd has them'),
-  streamingServerAddr: setting('streaming-server-addr', 'IP', '127.0.0.1', text, 'address for exec, attach and port-forward'),
-  streamingServerPort: setting('streaming-server-port', 'PORT', 0, count(0, 65_535), 'its port; 0: any free one'),
-  cgroupDriver: setting('cgroup-driver', 'NAME', 'cgroupfs', oneOf(['cgroupfs', 'systemd']), 'what RuntimeConfig tells the kubelet'),
-  accel: setting('accel', 'NAME', 'auto', oneOf(['auto', 'kvm', 'tcg']), 'accelerator of the VMs; auto: KVM when a guest boots on it'),
-  allowEmulation: setting('allow-emulation', 'BOOL', false, flag, 'run VM pods without KVM: slow, and no isolation that QEMU vouches for'),
-  template: setting('template', 'BOOL', true, flag, 'clone VMs from a warm template; false: boot each one'),
-  cpu: setting('cpu', 'N', 1, count(1, 64), 'virtual CPUs of a VM whose pod sets no limit'),
-  memory: setting('memory', 'MIB', 512, count(256, 1_048_576), 'memory of a VM whose pod sets no limit, in MiB'),
-  diskMib: setting('disk', 'MIB', 10_240, count(64, 16_777_216), "upper bound of a pod's writable disk, in MiB"),
-  enablePrivilegedRuntime: setting('enable-privileged-runtime', 'BOOL', true, flag, 'allow pods that run natively on the host'),
-  config: setting('config', 'FILE', '/etc/husk/config.toml', text, 'settings by their flag names; a flag wins'),
-  logLevel: setting('log-level', 'LEVEL', 'info', oneOf(['debug', 'info', 'warn', 'error']), 'least important line that is logged'),
+  listen: setting({
+    flag: 'listen',
+    value: 'URL',
+    parse: text,
+    fallback: 'unix:///run/husk/husk.sock',
+    help: 'socket that the CRI is served on',
+  }),
+  rootDirectory: setting({
+    flag: 'root-directory',
+    value: 'DIR',
+    parse: text,
+    fallback: '/var/lib/husk',
+    help: 'images, templates, records: what outlives the machine',
+  }),
+  stateDirectory: setting({
+    flag: 'state-directory',
+    value: 'DIR',
+    parse: text,
+    fallback: '/run/husk',
+    help: 'sockets: what ends with the machine',
+  }),
+  guestImage: setting({
+    flag: 'guest-image',
+    value: 'DIR',
+    parse: text,
+    fallback: '/usr/lib/husk/guest-image',
+    help: 'folder of the guest image',
+  }),
+  binDirectory: setting({
+    flag: 'bin-directory',
+    value: 'DIR',
+    parse: text,
+    fallback: '/usr/lib/husk/bin',
+    help: 'folder of the C programs',
+  }),
+  cniNetDir: setting({
+    flag: 'cni-net-dir',
+    value: 'DIR',
+    parse: text,
+    fallback: '/etc/cni/net.d',
+    help: 'folder of CNI configurations',
+  }),
+  cniPluginDir: setting({
+    flag: 'cni-plugin-dir',
+    value: 'DIRS',
+    parse: list,
+    fallback: ['/opt/cni/bin', '/usr/lib/cni'],
+    help: 'folders of CNI plugins, comma-separated',
+  }),
+  registryConfigDir: setting({
+    flag: 'registry-config-dir',
+    value: 'DIR',
+    parse: text,
+    fallback: '/etc/husk/certs.d',
+    help: 'registry mirrors: HOST/hosts.toml, as containerd has them',
+  }),
+  streamingServerAddr: setting({
+    flag: 'streaming-server-addr',
+    value: 'IP',
+    parse: text,
+    fallback: '127.0.0.1',
+    help: 'address for exec, attach and port-forward',
+  }),
+  streamingServerPort: setting({
+    flag: 'streaming-server-port',
+    value: 'PORT',
+    parse: count(0, 65_535),
+    fallback: 0,
+    help: 'its port; 0: any free one',
+  }),
+  cgroupDriver: setting({
+    flag: 'cgroup-driver',
+    value: 'NAME',
+    parse: oneOf(['cgroupfs', 'systemd']),
+    fallback: 'cgroupfs',
+    help: 'what RuntimeConfig tells the kubelet',
+  }),
+  accel: setting({
+    flag: 'accel',
+    value: 'NAME',
+    parse: oneOf(['auto', 'kvm', 'tcg']),
+    fallback: 'auto',
+    help: 'accelerator of the VMs; auto: KVM when a guest boots on it',
+  }),
+  allowEmulation: setting({
+    flag: 'allow-emulation',
+    value: 'BOOL',
+    parse: flag,
+    fallback: false,
+    help: 'run VM pods without KVM: slow, and no isolation that QEMU vouches for',
+  }),
+  template: setting({
+    flag: 'template',
+    value: 'BOOL',
+    parse: flag,
+    fallback: true,
+    help: 'clone VMs from a warm template; false: boot each one',
+  }),
+  cpu: setting({
+    flag: 'cpu',
+    value: 'N',
+    parse: count(1, 64),
+    fallback: 1,
+    help: 'virtual CPUs of a VM whose pod sets no limit',
+  }),
+  memory: setting({
+    flag: 'memory',
+    value: 'MIB',
+    parse: count(256, 1_048_576),
+    fallback: 512,
+    help: 'memory of a VM whose pod sets no limit, in MiB',
+  }),
+  diskMib: setting({
+    flag: 'disk',
+    value: 'MIB',
+    parse: count(64, 16_777_216),
+    fallback: 10_240,
+    help: "upper bound of a pod's writable disk, in MiB",
+  }),
+  enablePrivilegedRuntime: setting({
+    flag: 'enable-privileged-runtime',
+    value: 'BOOL',
+    parse: flag,
+    fallback: true,
+    help: 'allow pods that run natively on the host',
+  }),
+  config: setting({
+    flag: 'config',
+    value: 'FILE',
+    parse: text,
+    fallback: '/etc/husk/config.toml',
+    help: 'settings by their flag names; a flag wins',
+  }),
+  logLevel: setting({
+    flag: 'log-level',
+    value: 'LEVEL',
+    parse: oneOf(['debug', 'info', 'warn', 'error']),
+    fallback: 'info',
+    help: 'least important line that is logged',
+  }),
 } as const;
 
 type Settings = typeof settings;

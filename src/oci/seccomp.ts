@@ -4,7 +4,6 @@ import { syscallsAllowed } from './seccomp-syscalls.ts';
 
 const EPERM = 1;
 const ENOSYS = 38;
-const EAFNOSUPPORT = 97;
 /** AF_ALG: the kernel's crypto sockets, a repeated source of local kernel bugs. */
 const AF_ALG = 38;
 /** AF_VSOCK: the host's channel into a VM must not be reachable for tenants. */
@@ -92,22 +91,10 @@ export function defaultSeccompProfile(capabilities: readonly string[]): OciSecco
 
 /** `socket` for every family but two: ranges around the refused numbers, since rules of one call are OR-ed. */
 function socketRules(): OciSyscallRule[] {
-  const refuse = (value: number): OciSyscallRule => ({
-    names: ['socket'],
-    action: 'SCMP_ACT_ERRNO',
-    errnoRet: EAFNOSUPPORT,
-    args: [{ index: 0, value, op: 'SCMP_CMP_EQ' }],
-  });
   const allow = (value: number, op: string): OciSyscallRule => ({
     names: ['socket'],
     action: 'SCMP_ACT_ALLOW',
     args: [{ index: 0, value, op }],
   });
-  return [
-    refuse(AF_ALG),
-    refuse(AF_VSOCK),
-    allow(AF_ALG, 'SCMP_CMP_LT'),
-    allow(AF_ALG + 1, 'SCMP_CMP_EQ'),
-    allow(AF_VSOCK, 'SCMP_CMP_GT'),
-  ];
+  return [allow(AF_ALG, 'SCMP_CMP_LT'), allow(AF_ALG + 1, 'SCMP_CMP_EQ'), allow(AF_VSOCK, 'SCMP_CMP_GT')];
 }

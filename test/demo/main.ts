@@ -6,7 +6,8 @@ import { sleep } from '../../src/base/deadline.ts';
 import { CreateContainerRequest, PullImageRequest, RunPodSandboxRequest } from '../../src/gen/cri/v1/api.ts';
 import { type Daemon, startDaemon } from '../helpers/daemon.ts';
 import { podConfig, shell } from '../helpers/pods.ts';
-import { pushBusybox, type Registry, startRegistry } from '../fixtures/registry.ts';
+import { busyboxImage } from '../fixtures/oci-image.ts';
+import { pushImage, startRegistry } from '../fixtures/registry.ts';
 
 const imageName = 'docker.io/library/busybox:latest';
 const logWaitMs = 20_000;
@@ -15,11 +16,11 @@ const started = performance.now();
 const say = (text: string): void => console.log(`[${((performance.now() - started) / 1000).toFixed(1).padStart(6)} s] ${text}`);
 
 say('a registry on loopback, filled from Debian’s busybox-static');
-const registry: Registry = await startRegistry();
+const registry = await startRegistry();
 try {
-  await pushBusybox(registry, 'library/busybox:latest');
+  await pushImage(registry, 'library/busybox:latest', busyboxImage());
   say('huskd on folders of its own, emulation allowed (it builds its VM template on the first start)');
-  const daemon = await startDaemon({ mirror: { to: registry.address, of: ['docker.io'] } });
+  const daemon = await startDaemon({ mirror: { to: registry.host, of: ['docker.io'] } });
   try {
     await demonstrate(daemon);
   } finally {

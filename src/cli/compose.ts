@@ -1,0 +1,165 @@
+/** Puts a daemon together from its parts: the only place that knows all of them. */
+import { chmod, mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { AgentEvents } from '../agent/agent.ts';
+import { createGatewayHub } from '../agent/gateway-hub.ts';
+import { systemClock } from '../base/clock.ts';
+import { describeError } from '../base/errors.ts';
+import type { Failpoints } from '../base/failpoints.ts';
+import type { Log } from '../base/log.ts';
+import { detectCgroups } from '../cgroups/cgroups.ts';
+import { type CriServer, createCriServer } from '../cri/server.ts';
+import { createQemuHypervisor, type QemuHypervisor } from '../hypervisor/qemu/hypervisor.ts';
+import { parseHoldRecord, parseImageRecord } from '../images/records.ts';
+import { createImageStore } from '../images/store.ts';
+import { createNetwork } from '../network/host-network.ts';
+import { PodEngine } from '../pod/engine/pod-engine.ts';
+import { parseContainerRecord, parseSandboxRecord } from '../pod/parse-records.ts';
+import { openState } from '../state/open-state.ts';
+import { defaultDeadlines } from '../vm/options.ts';
+import { VmRuntime } from '../vm/vm-runtime.ts';
+import type { Config } from './config.ts';
+import { version } from './version.ts';
+import { warmTemplate } from './warm.ts';
+
+/**
+ * The ids that husk's unprivileged processes run as: above what distributions give to people and
+ * services, below the ranges of user namespaces, and used by nothing else.
+ */
+const uids = { gateway: 64_010, imageWorker: 64_011, template: 64_012, firstVm: 600_000, vms: 50_000 } as const;
+const mib = 1024 * 1024;
+
+export interface Daemon {
+  /** Serves CRI on a UNIX socket. */
+  readonly cri: CriServer;
+  /** Lets go of everything; pods go on. */
+  close(): Promise<void>;
+}
+
+/**
+ * Builds the daemon, takes up what an earlier one left, and makes the VM template ready.
+ * Everything acquired on the way is given back when a step fails.
+ */
+export async function composeDaemon(config: Config, log: Log, failpoints: Failpoints): Promise<Daemon> {
+  await using closing = new AsyncDisposableStack();
+  await makeFolders(config);
+  const state = closing.adopt(openState(config.rootDirectory, log), (open) => open.close());
+  const network = createNetwork(
+    {
+      configFolder: config.cniNetDir,
+      pluginFolders: config.cniPluginDir,
+      attachmentsFolder: join(config.rootDirectory, 'cni'),
+    },
+    log,
+  );
+  const images = closing.adopt(
+    await createImageStore({
+      folder: join(config.rootDirectory, 'images'),
+      images: state.records('image', parseImageRecord),
+      holds: state.records('image-hold', parseHoldRecord),
+      worker: { uid: uids.imageWorker, gid: uids.imageWorker, nodePath: process.execPath },
+      log,
+      registryConfigFolder: config.registryConfigDir,
+    }),
+    (store) => store.close(),
+  );
+  // The hub is needed by the runtime, and the runtime's ears by the hub: events wait for what is made below.
+  const ears = Promise.withResolvers<AgentEvents>();
+  const hub = closing.adopt(await openHub(config, log, ears.promise), (open) => open.close());
+  const hypervisor = closing.adopt(await openHypervisor(config, log, hub), (open) => open.close());
+  const info = hypervisor.info();
+  const cgroups = await detectCgroups();
+  const engine = new PodEngine({
+    sandboxes: state.records('sandbox', parseSandboxRecord),
+    containers: state.records('container', parseContainerRecord),
+    images,
+    runtimes: (events) => {
+      const vm = new VmRuntime({
+        hypervisor,
+        network,
+        hub,
+        cgroups,
+        events,
+        log,
+        clock: systemClock,
+        failpoints,
+        stateFolder: config.stateDirectory,
+        dataFolder: config.rootDirectory,
+        gatewayUid: uids.gateway,
+        uids: { first: uids.firstVm, count: uids.vms },
+        size: { vcpus: config.cpu, memoryMiB: config.memory },
+        diskBytes: config.diskMib * mib,
+        deadlines: defaultDeadlines,
+      });
+      ears.resolve(vm.agentEvents);
+      return { vm };
+    },
+    policy: { accelerator: info.accelerator, allowEmulation: config.allowEmulation, nativeNamespaces: [] },
+    clock: systemClock,
+    log,
+  });
+  await engine.recover();
+  if (info.accelerator === 'kvm' || config.allowEmulation) await makeTemplate(hypervisor, config, log);
+  const cri = createCriServer({
+    engine,
+    images,
+    network,
+    info: {
+      version,
+      cgroupDriver: config.cgroupDriver,
+      accelerator: info.accelerator,
+      acceleratorReason: info.acceleratorReason,
+      hypervisorVersion: info.version,
+      allowEmulation: config.allowEmulation,
+      handlers: ['vm'],
+    },
+    log,
+    clock: systemClock,
+  });
+  const owned = closing.move();
+  return {
+    cri,
+    async close() {
+      await cri.close();
+      await owned.disposeAsync();
+    },
+  };
+}
+
+/** Passable for the gateway's uid, readable for nobody: the sockets in them have owners of their own. */
+async function makeFolders(config: Config): Promise<void> {
+  for (const folder of [config.stateDirectory, config.rootDirectory]) {
+    await mkdir(folder, { recursive: true, mode: 0o711 });
+    await chmod(folder, 0o711);
+  }
+}
+
+async function openHypervisor(config: Config, log: Log, hub: Parameters<typeof warmTemplate>[0]): Promise<QemuHypervisor> {
+  return createQemuHypervisor({
+    qemu: '/usr/bin/qemu-system-x86_64',
+    programs: {
+      jail: join(config.binDirectory, 'husk-jail'),
+      sendfd: join(config.binDirectory, 'husk-sendfd'),
+      memfd: join(config.binDirectory, 'husk-memfd'),
+    },
+    guestImageFolder: config.guestImage,
+    dataFolder: join(config.rootDirectory, 'vm'),
+    runFolder: join(config.stateDirectory, 'vm'),
+    accel: config.accel,
+    template: config.template,
+    templateUid: uids.template,
+    agentSocketUid: uids.gateway,
+    warm: (agentSocket, signal) => warmTemplate(hub, agentSocket, signal),
+    clock: systemClock,
+    log,
+  });
+}
+
+/** Without a template VMs still start, by a cold boot: slower, and said in the log. */
+async function makeTemplate(hypervisor: QemuHypervisor, config: Config, log: Log): Promise<void> {
+  try {
+    await hypervisor.prepareTemplate({ vcpus: config.cpu, memoryMiB: config.memory });
+  } catch (caught) {
+    log.error({ error: describeError(caught) }, 'no VM template: every VM boots from its kernel until it can be built');
+  }
+}

@@ -1,0 +1,53 @@
+/** huskd: the daemon. */
+import { readFile } from 'node:fs/promises';
+import { pino } from 'pino';
+import { describeError, isErrno } from '../base/errors.ts';
+import { parseFailpoints } from '../base/failpoints.ts';
+import { composeDaemon } from './compose.ts';
+import { resolveConfig, settings } from './config.ts';
+import { parseFlags } from './flags.ts';
+import { socketPathOf } from './listen.ts';
+import { version } from './version.ts';
+
+/** A second signal, or a clean-up that takes longer, ends the daemon at once; pods go on in any case. */
+const shutdownMs = 20_000;
+
+try {
+  await main();
+} catch (caught) {
+  process.stderr.write(`huskd: ${describeError(caught)}\n`);
+  process.exit(1);
+}
+
+async function main(): Promise<void> {
+  const flags = parseFlags(process.argv.slice(2), version);
+  const file = await readConfigFile(flags.config);
+  const config = resolveConfig(flags, file);
+  const socketPath = socketPathOf(config.listen);
+  const log = pino({ level: config.logLevel }, pino.destination({ dest: 2, sync: true }));
+  log.info({ version, pid: process.pid }, 'huskd starts');
+  const daemon = await composeDaemon(config, log, parseFailpoints(process.env['HUSK_FAILPOINTS']));
+  await daemon.cri.listen(socketPath);
+  const signal = await firstSignal();
+  log.info({ signal }, 'huskd ends; pods go on');
+  setTimeout(() => process.exit(1), shutdownMs).unref();
+  await daemon.close();
+  process.exit(0);
+}
+
+async function readConfigFile(path: string | undefined): Promise<string | undefined> {
+  try {
+    return await readFile(path ?? settings.config.fallback, 'utf8');
+  } catch (caught) {
+    if (isErrno(caught, 'ENOENT')) return undefined;
+    throw caught;
+  }
+}
+
+function firstSignal(): Promise<NodeJS.Signals> {
+  const { promise, resolve } = Promise.withResolvers<NodeJS.Signals>();
+  for (const name of ['SIGTERM', 'SIGINT'] as const) {
+    process.on(name, (signal) => resolve(signal));
+  }
+  return promise;
+}

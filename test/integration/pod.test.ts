@@ -1,0 +1,123 @@
+/** Pods in real virtual machines, over CRI, as a kubelet would drive them. */
+import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { sleep } from '../../src/base/deadline.ts';
+import { ContainerState, ListContainersRequest, ListPodSandboxRequest, PodSandboxState, PullImageRequest } from '../../src/gen/cri/v1/api.ts';
+import { busyboxImage } from '../fixtures/oci-image.ts';
+import { pushImage, startRegistry, type TestRegistry } from '../fixtures/registry.ts';
+import { type Daemon, startDaemon } from '../helpers/daemon.ts';
+import { logContent, runPod, shell, startContainer } from '../helpers/pods.ts';
+
+const image = 'docker.io/library/busybox:latest';
+let registry: TestRegistry;
+let daemon: Daemon;
+
+before(async () => {
+  registry = await startRegistry();
+  await pushImage(registry, 'library/busybox:latest', busyboxImage());
+  daemon = await startDaemon({ mirror: { to: registry.host, of: ['docker.io'] } });
+  await daemon.cri.pullImage(PullImageRequest.fromPartial({ image: { image } }));
+});
+after(async () => {
+  await daemon?.stop();
+  await registry?.stop();
+});
+
+const timed = async <T>(what: string, work: () => Promise<T>, say: (text: string) => void): Promise<T> => {
+  const start = performance.now();
+  const result = await work();
+  say(`${what}: ${(performance.now() - start).toFixed(0)} ms`);
+  return result;
+};
+
+async function remove(id: string): Promise<void> {
+  await daemon.cri.stopPodSandbox({ podSandboxId: id });
+  await daemon.cri.removePodSandbox({ podSandboxId: id });
+}
+
+async function exited(containerId: string): Promise<{ exitCode: number; reason: string; logPath: string }> {
+  for (let tries = 0; tries < 600; tries += 1) {
+    const { status } = await daemon.cri.containerStatus({ containerId, verbose: false });
+    if (status?.state === ContainerState.CONTAINER_EXITED) return status;
+    await sleep(50);
+  }
+  throw new Error(`container ${containerId} did not exit; the daemon's log ends with ${(await daemon.log()).slice(-2000)}`);
+}
+
+test('a pod’s container runs in a VM: log, exit code and ExecSync come back', async (context) => {
+  const say = (text: string): void => context.diagnostic(text);
+  const pod = await timed('RunPodSandbox', () => runPod(daemon, { hostname: 'web-0' }), say);
+  const { status, info } = await daemon.cri.podSandboxStatus({ podSandboxId: pod.id, verbose: true });
+  assert.equal(status?.state, PodSandboxState.SANDBOX_READY);
+  assert.match(status?.network?.ip ?? '', /^10\.211\./);
+  say(`timeline ${info['timeline']}`);
+  const line = 'hostname; id -u; echo oops >&2; sleep 2; exit 7';
+  const containerId = await timed('CreateContainer + StartContainer', () => startContainer(daemon, pod, shell(image, line)), say);
+  const { stdout, exitCode } = await timed(
+    'ExecSync',
+    () => daemon.cri.execSync({ containerId, cmd: ['cat', '/proc/sys/kernel/hostname'], timeout: 60n }),
+    say,
+  );
+  assert.deepEqual([stdout.toString(), exitCode], ['web-0\n', 0]);
+  const end = await exited(containerId);
+  assert.deepEqual([end.exitCode, end.reason], [7, 'Error']);
+  const log = await readFile(end.logPath, 'utf8');
+  assert.equal(logContent(log, 'stdout'), 'web-0\n0\n');
+  assert.equal(logContent(log, 'stderr'), 'oops\n');
+  await timed('Stop + Remove', () => remove(pod.id), say);
+});
+
+test('a command that runs too long is killed, and its exit is not an answer', async () => {
+  const pod = await runPod(daemon);
+  const containerId = await startContainer(daemon, pod, shell(image, 'sleep 600'));
+  await assert.rejects(daemon.cri.execSync({ containerId, cmd: ['sleep', '500'], timeout: 1n }), { code: 4 });
+  const { stdout } = await daemon.cri.execSync({ containerId, cmd: ['ps'], timeout: 60n });
+  assert.doesNotMatch(stdout.toString(), /sleep 500/);
+  await daemon.cri.stopContainer({ containerId, timeout: 0n });
+  assert.equal((await exited(containerId)).exitCode, 137);
+  await daemon.cri.removeContainer({ containerId });
+  await remove(pod.id);
+});
+
+test('clones of one template share no secret and no identity', async () => {
+  const count = 4;
+  const seen: Record<string, string>[] = [];
+  for (let index = 0; index < count; index += 1) {
+    const pod = await runPod(daemon, { hostname: `clone-${index}` });
+    const script =
+      'echo random=$(head -c 32 /dev/urandom | od -An -tx1 | tr -d " \\n"); echo boot=$(cat /proc/sys/kernel/random/boot_id);' +
+      'echo mac=$(cat /sys/class/net/eth0/address); echo host=$(hostname); echo ip=$(ip -4 -o addr show eth0 | tr -s " " | cut -d" " -f4)';
+    const containerId = await startContainer(daemon, pod, shell(image, script));
+    const log = await readFile((await exited(containerId)).logPath, 'utf8');
+    seen.push(Object.fromEntries(logContent(log).trim().split('\n').map((line) => line.split('=') as [string, string])));
+    await remove(pod.id);
+  }
+  for (const field of ['random', 'boot', 'mac', 'host', 'ip']) {
+    const values = seen.map((each) => each[field]);
+    assert.ok(values.every((value) => value !== undefined && value !== ''), `${field}: ${values}`);
+    assert.equal(new Set(values).size, count, `${field}: ${values}`);
+  }
+});
+
+test('nothing is listed when all is removed', async () => {
+  const { items } = await daemon.cri.listPodSandbox(ListPodSandboxRequest.fromPartial({}));
+  const { containers } = await daemon.cri.listContainers(ListContainersRequest.fromPartial({}));
+  assert.deepEqual([items, containers], [[], []]);
+});
+
+test('logs follow a rotation', async () => {
+  const pod = await runPod(daemon);
+  const config = shell(image, 'i=0; while [ $i -lt 40 ]; do echo $i; i=$((i+1)); sleep 0.1; done');
+  const containerId = await startContainer(daemon, pod, config);
+  const path = join(pod.config.logDirectory, config.logPath);
+  const { rename } = await import('node:fs/promises');
+  await sleep(1_000);
+  await rename(path, `${path}.1`);
+  await daemon.cri.reopenContainerLog({ containerId });
+  await exited(containerId);
+  const both = (await readFile(`${path}.1`, 'utf8')) + (await readFile(path, 'utf8'));
+  assert.equal(logContent(both), `${Array.from({ length: 40 }, (_, index) => index).join('\n')}\n`);
+  await remove(pod.id);
+});
