@@ -1,7 +1,7 @@
 import { sleep, withDeadline } from '../../base/deadline.ts';
 import { run } from '../../base/exec.ts';
 import { type PodInterface, tapName } from '../network.ts';
-import { tapRuleset } from './ruleset.ts';
+import { type Joint, type RulesetMode, tapRuleset } from './ruleset.ts';
 
 const toolTimeoutMs = 10_000;
 /** How long the launcher may take to make the tap. */
@@ -19,9 +19,9 @@ const stage = 'join-tap';
  */
 export async function joinTap(netnsPath: string, podInterface: PodInterface, signal?: AbortSignal): Promise<void> {
   const { name, mac, mtu, addresses } = podInterface;
-  const ruleset = tapRuleset({ interfaceName: name, tapName, mac, addresses });
+  const joint = { interfaceName: name, tapName, mac, addresses };
   await withDeadline(`"${tapName}" in "${netnsPath}"`, tapDeadlineMs, signal, async (inTime) => {
-    while (!(await loadRules(netnsPath, ruleset, inTime))) await sleep(pollMs, inTime);
+    while (!(await loadRules(netnsPath, joint, inTime))) await sleep(pollMs, inTime);
   });
   // allmulticast: the guest's groups are not known to the interface's own filter (macvlan has one).
   const batch = [
@@ -35,19 +35,23 @@ export async function joinTap(netnsPath: string, podInterface: PodInterface, sig
 }
 
 /** Loads the rules; false when there is no tap yet. */
-async function loadRules(netnsPath: string, ruleset: string, signal: AbortSignal): Promise<boolean> {
-  try {
-    await run('nsenter', [`--net=${netnsPath}`, 'nft', '-f', '-'], {
+async function loadRules(netnsPath: string, joint: Joint, signal: AbortSignal): Promise<boolean> {
+  const load = async (mode: RulesetMode): Promise<string> => {
+    const input = tapRuleset(joint, mode);
+    return await run('nsenter', [`--net=${netnsPath}`, 'nft', '-f', '-'], {
       timeoutMs: toolTimeoutMs,
       signal,
       stage,
-      input: ruleset,
+      input,
     });
-    return true;
-  } catch (caught) {
-    if (await hasLink(netnsPath, tapName, signal)) throw caught;
-    return false;
+  };
+  try {
+    await load('fresh');
+  } catch {
+    if (!(await hasLink(netnsPath, joint.tapName, signal))) return false;
+    await load('replace');
   }
+  return true;
 }
 
 async function hasLink(netnsPath: string, link: string, signal: AbortSignal): Promise<boolean> {

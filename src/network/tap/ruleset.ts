@@ -18,7 +18,13 @@ export interface Joint {
 }
 
 /**
- * The ruleset, for `nft -f -`: one transaction that replaces an earlier one.
+ * `fresh` fails where a ruleset stands already; `replace` takes its place in one transaction, but
+ * waits until no processor uses the old rules any more (15 ms and more).
+ */
+export type RulesetMode = 'fresh' | 'replace';
+
+/**
+ * The ruleset, for `nft -f -`: one transaction.
  *
  * Let out: frames from the pod's MAC that carry ARP of the pod's MAC and addresses, IPv4 from
  * the pod's addresses, IPv6 from the pod's addresses and the link-local one of its MAC.
@@ -27,16 +33,16 @@ export interface Joint {
  *
  * @throws HuskError `invalid-argument` for a name, MAC or address that is none
  */
-export function tapRuleset(joint: Joint): string {
+export function tapRuleset(joint: Joint, mode: RulesetMode): string {
   const name = (text: string): string => asMatch(text, 'interface name', /^[a-zA-Z0-9._-]{1,15}$/, 'an interface name');
   const [tap, out] = [name(joint.tapName), name(joint.interfaceName)];
   const mac = asMatch(joint.mac, 'mac', /^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/, 'a MAC address');
   const ips = joint.addresses.map((address) => asCidr(address, 'address').split('/')[0] ?? '');
   if (ips.length === 0) throw new HuskError('invalid-argument', 'join tap: found no address, wanted one or more');
+  const start = mode === 'fresh' ? 'create table netdev husk' : 'table netdev husk\ndelete table netdev husk';
   const ipv4 = ips.filter((ip) => !ip.includes(':'));
   const ipv6 = ips.filter((ip) => ip.includes(':'));
-  return `table netdev husk
-delete table netdev husk
+  return `${start}
 table netdev husk {
   counter let_out { }
   counter let_in { }
