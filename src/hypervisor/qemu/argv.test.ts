@@ -30,7 +30,7 @@ const clone = `/usr/bin/qemu-system-x86_64
 -blockdev driver=raw,node-name=data,discard=unmap,cache.no-flush=on,file.driver=file,file.filename=/dev/fdset/2,file.locking=off,file.discard=unmap,file.cache.no-flush=on
 -device virtio-blk-pci,drive=data,serial=data,num-queues=1,addr=0x5
 -netdev tap,id=net,fd=8
--device virtio-net-pci,netdev=net,mac=52:54:00:68:75:73,romfile=,addr=0x6
+-device virtio-net-pci,netdev=net,mac=52:54:00:68:75:73,guest_announce=off,romfile=,addr=0x6
 -object rng-random,id=rng,filename=/dev/urandom
 -device virtio-rng-pci,rng=rng,max-bytes=1024,period=1000,addr=0x7
 -device vmgenid,guid=auto`.split(/\s+/);

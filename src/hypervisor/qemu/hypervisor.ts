@@ -2,7 +2,7 @@
 import { mkdir, readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { withDeadline } from '../../base/deadline.ts';
-import { describeError } from '../../base/errors.ts';
+import { describeError, HuskError } from '../../base/errors.ts';
 import { jailFiles } from '../../jail/launcher.ts';
 import type { HeldMemory } from '../../jail/memfd.ts';
 import { allGone, isAlive, kill, processesWithArgument, watchStranger } from '../../jail/process.ts';
@@ -54,6 +54,8 @@ class Qemu implements QemuHypervisor {
   readonly #store: TemplateStore;
   readonly #ready = new Map<string, HeldMemory>();
   readonly #preparing = new Map<string, Promise<void>>();
+  /** QEMU serves one connection at a time, so one object per VM. */
+  readonly #live = new Map<string, QemuVm>();
 
   constructor(host: QemuHost, info: HypervisorInfo, processor: string) {
     this.#host = host;
@@ -82,29 +84,36 @@ class Qemu implements QemuHypervisor {
   async launch(config: VmConfig, stamp: Stamp, signal?: AbortSignal): Promise<Vm> {
     const key = this.#key(config);
     const template = this.#ready.get(key);
-    if (template === undefined) return launchVm(this.#host, config, undefined, stamp, signal);
+    if (template === undefined) return this.#keep(await launchVm(this.#host, config, undefined, stamp, signal));
     try {
-      return await launchVm(this.#host, config, template, stamp, signal);
+      return this.#keep(await launchVm(this.#host, config, template, stamp, signal));
     } catch (caught) {
       if (!/load of migration failed|is not sealed|inherited descriptor/.test(describeError(caught))) throw caught;
       this.#host.options.log.warn({ key, err: caught }, 'template does not work: cold boot; it will be built again');
       this.#ready.delete(key);
       await template[Symbol.asyncDispose]();
       await this.#store.discard(key);
-      return launchVm(this.#host, config, undefined, stamp, signal);
+      return this.#keep(await launchVm(this.#host, config, undefined, stamp, signal));
     }
   }
 
   async reattach(ref: VmRef): Promise<Vm | undefined> {
     if (!isAlive(ref)) return undefined;
+    const live = this.#live.get(ref.id);
+    if (live !== undefined && live.ref.pid === ref.pid) return live;
     const stateFolder = dirname(ref.consoleLog);
     const process = watchStranger({ pid: ref.pid, startTicks: ref.startTicks }, join(stateFolder, jailFiles.exit));
     const { options, zeroFile: zeros } = this.#host;
     const diskFolder = await readFile(join(stateFolder, diskFolderName), 'utf8').catch(() => stateFolder);
     const folders = { stateFolder, diskFolder };
     const vm = new QemuVm(ref, process, folders, { ...options, sendfd: options.programs.sendfd, zeroFile: zeros });
-    await vm.recover();
-    return vm;
+    try {
+      await vm.recover();
+    } catch (caught) {
+      vm.release();
+      throw HuskError.from(caught, 'reattach');
+    }
+    return this.#keep(vm);
   }
 
   async sweep(id: string, config: Pick<VmConfig, 'cgroupPaths' | 'stateFolder' | 'diskFolder'>): Promise<void> {
@@ -116,8 +125,18 @@ class Qemu implements QemuHypervisor {
   }
 
   async close(): Promise<void> {
+    for (const vm of this.#live.values()) vm.release();
+    this.#live.clear();
     for (const held of this.#ready.values()) await held[Symbol.asyncDispose]();
     this.#ready.clear();
+  }
+
+  #keep(vm: QemuVm): QemuVm {
+    this.#live.set(vm.ref.id, vm);
+    void vm.exited.then(() => {
+      if (this.#live.get(vm.ref.id) === vm) this.#live.delete(vm.ref.id);
+    });
+    return vm;
   }
 
   async #prepare(key: string, size: TemplateSize, signal: AbortSignal | undefined): Promise<void> {

@@ -107,6 +107,11 @@ export class QemuVm implements Vm {
     await removeVmFiles(this.#folders);
   }
 
+  /** Lets go of the control channel; the VM runs on. */
+  release(): void {
+    this.qmp.close();
+  }
+
   #event(event: QmpEvent): void {
     if (event.name === 'RESUME') this.#onResume();
     if (event.name === 'SHUTDOWN' || event.name === 'GUEST_PANICKED') {
