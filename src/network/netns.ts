@@ -1,4 +1,4 @@
-import { mkdir, open, readdir, rm, statfs } from 'node:fs/promises';
+import { mkdir, open, rm, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import { HuskError, isErrno } from '../base/errors.ts';
 import { run } from '../base/exec.ts';
@@ -62,12 +62,6 @@ export class NamedNamespaces {
       await run('umount', ['-l', '--no-canonicalize', path], { timeoutMs, stage: 'remove-netns' });
     }
     await rm(path, { force: true });
-  }
-
-  /** The paths of all namespaces that were made here. */
-  async list(): Promise<string[]> {
-    const names = await readdir(this.#folder).catch(() => []);
-    return names.filter((name) => name.startsWith(prefix)).map((name) => join(this.#folder, name));
   }
 }
 

@@ -1,4 +1,4 @@
-import { mkdir, readdir, readFile, rm } from 'node:fs/promises';
+import { mkdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { writeFileAtomic } from '../../base/atomic-file.ts';
 import { HuskError, isErrno } from '../../base/errors.ts';
@@ -51,12 +51,6 @@ export class AttachmentStore {
 
   async remove(sandboxId: string): Promise<void> {
     await rm(this.#path(sandboxId), { force: true });
-  }
-
-  /** The ids of all pods that have a file. */
-  async list(): Promise<string[]> {
-    const names = await readdir(this.#folder).catch(() => []);
-    return names.filter((name) => name.endsWith('.json')).map((name) => name.slice(0, -'.json'.length));
   }
 
   #path(sandboxId: string): string {
