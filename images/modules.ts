@@ -35,6 +35,23 @@ export function moduleName(path: string): string {
   return file.replace(/\.ko(\.xz|\.zst|\.gz)?$/, '').replaceAll('-', '_');
 }
 
+const signatureMark = Buffer.from('~Module signature appended~\n');
+/** `struct module_signature` in front of the mark: eight bytes, then the signature's length, big endian. */
+const signatureInfoBytes = 12;
+
+/**
+ * A module without the signature at its end. The kernel would hash each module and check an
+ * RSA signature at every boot; here the root image as a whole is what is trusted, by its digest.
+ */
+export function withoutSignature(module: Buffer): Buffer {
+  const info = module.length - signatureMark.length - signatureInfoBytes;
+  if (info < 0 || !module.subarray(-signatureMark.length).equals(signatureMark)) return module;
+  const length = module.readUInt32BE(info + 8);
+  if (length > info)
+    throw new HuskError('data-loss', `cut a module's signature: ${length} bytes, longer than the file`);
+  return module.subarray(0, info - length);
+}
+
 function words(text: string): string[] {
   return text.split(' ').filter(Boolean);
 }

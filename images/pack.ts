@@ -51,7 +51,7 @@ export async function packInitramfs(
 
 /** Writes the root file system: EROFS, owned by root, one time stamp. */
 export async function packRoot(target: string, root: string): Promise<void> {
-  const options = [`-T${sourceDateEpoch}`, `-U${rootUuid}`, '--all-root', '-zlz4hc', '-C65536', '--quiet'];
+  const options = [`-T${sourceDateEpoch}`, `-U${rootUuid}`, '--all-root', '-zlz4hc', '-C16384', '--quiet'];
   await run('mkfs.erofs', [...options, target, root], { timeoutMs: 300_000, stage });
 }
 

@@ -1,11 +1,11 @@
 /** Lays out the guest's root in a folder. The time stamps and owners are set when it is packed. */
-import { chmod, copyFile, mkdir, realpath, rm, symlink, writeFile } from 'node:fs/promises';
+import { chmod, copyFile, mkdir, readFile, realpath, rm, symlink, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { HuskError } from '../src/base/errors.ts';
 import { run } from '../src/base/exec.ts';
 import { debianPrograms, folders, symlinks, textFiles } from './contents.ts';
 import type { Kernel } from './kernel.ts';
-import type { ModulePlan } from './modules.ts';
+import { type ModulePlan, withoutSignature } from './modules.ts';
 
 const stage = 'guest-image-root';
 
@@ -70,10 +70,11 @@ async function putModules(root: string, inputs: RootInputs): Promise<void> {
   await put(join(root, 'usr/lib/husk/modules'), toLoad.join(''), 0o644);
 }
 
-/** Copies a module, unpacked: the guest must not spend its start on xz. */
+/** Copies a module, unpacked and unsigned: under emulation the guest would spend its start on xz and RSA. */
 export async function copyModule(from: string, to: string): Promise<void> {
   await copy(from, from.endsWith('.xz') ? `${to}.xz` : to, 0o644);
   if (from.endsWith('.xz')) await run('xz', ['--decompress', `${to}.xz`], { timeoutMs: 60_000, stage });
+  await writeFile(to, withoutSignature(await readFile(to)));
 }
 
 /** A module's path without the suffix of its compression. */
