@@ -9,7 +9,7 @@ import { hypervisorContract } from '../../src/hypervisor/hypervisor.contract.ts'
 import type { Vm } from '../../src/hypervisor/hypervisor.ts';
 import { createQemuHypervisor, type QemuHypervisor } from '../../src/hypervisor/qemu/hypervisor.ts';
 import { digestOf } from '../../src/hypervisor/template/store.ts';
-import { kill, type ProcessIdentity, processesWithArgument } from '../../src/jail/process.ts';
+import { kill, type ProcessIdentity, processesWithArgument, readIdentity } from '../../src/jail/process.ts';
 import { ask, type Lab, labSize, labUid, openLab } from '../fixtures/probe-guest/lab.ts';
 
 let lab: Lab;

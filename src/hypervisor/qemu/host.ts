@@ -48,7 +48,10 @@ type Launch = Pick<
 > & { readonly maxFileBytes: number };
 
 /** The argument vector of a VM on this host. */
-export function argvOn(host: Pick<QemuHost, 'accelerator' | 'guest'>, spec: Omit<ArgvSpec, 'accelerator' | 'cmdline'>) {
+export function argvOn(
+  host: Pick<QemuHost, 'accelerator' | 'guest'>,
+  spec: Omit<ArgvSpec, 'accelerator' | 'cmdline'>,
+): [string, ...string[]] {
   return qemuArgv({ ...spec, accelerator: host.accelerator, cmdline: host.guest.cmdline });
 }
 

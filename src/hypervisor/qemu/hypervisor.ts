@@ -4,7 +4,7 @@ import { dirname, join } from 'node:path';
 import { withDeadline } from '../../base/deadline.ts';
 import { describeError, HuskError } from '../../base/errors.ts';
 import { jailFiles } from '../../jail/launcher.ts';
-import type { HeldMemory } from '../../jail/memfd.ts';
+import { type HeldMemory, releaseHolder } from '../../jail/memfd.ts';
 import { allGone, isAlive, kill, processesWithArgument, watchStranger } from '../../jail/process.ts';
 import type { Hypervisor, HypervisorInfo, Stamp, Vm, VmConfig, VmRef } from '../hypervisor.ts';
 import { buildTemplate, type TemplateSize } from '../template/build.ts';
@@ -22,7 +22,8 @@ const sweepTimeoutMs = 10_000;
 
 /** A hypervisor whose open files can be let go; VMs and templates stay. */
 export interface QemuHypervisor extends Hypervisor {
-  close(): Promise<void>;
+  /** @param templates `release` ends the processes that hold template memory; the copies on disk stay */
+  close(templates: 'keep' | 'release'): Promise<void>;
 }
 
 /**
@@ -84,16 +85,17 @@ class Qemu implements QemuHypervisor {
   async launch(config: VmConfig, stamp: Stamp, signal?: AbortSignal): Promise<Vm> {
     const key = this.#key(config);
     const template = this.#ready.get(key);
-    if (template === undefined) return this.#keep(await launchVm(this.#host, config, undefined, stamp, signal));
+    if (template === undefined)
+      return this.#keep(await launchVm(this.#host, config, { template: undefined, stamp, signal }));
     try {
-      return this.#keep(await launchVm(this.#host, config, template, stamp, signal));
+      return this.#keep(await launchVm(this.#host, config, { template, stamp, signal }));
     } catch (caught) {
       if (!/load of migration failed|is not sealed|inherited descriptor/.test(describeError(caught))) throw caught;
       this.#host.options.log.warn({ key, err: caught }, 'template does not work: cold boot; it will be built again');
       this.#ready.delete(key);
       await template[Symbol.asyncDispose]();
       await this.#store.discard(key);
-      return this.#keep(await launchVm(this.#host, config, undefined, stamp, signal));
+      return this.#keep(await launchVm(this.#host, config, { template: undefined, stamp, signal }));
     }
   }
 
@@ -124,10 +126,13 @@ class Qemu implements QemuHypervisor {
     await removeVmFiles(config);
   }
 
-  async close(): Promise<void> {
+  async close(templates: 'keep' | 'release'): Promise<void> {
     for (const vm of this.#live.values()) vm.release();
     this.#live.clear();
-    for (const held of this.#ready.values()) await held[Symbol.asyncDispose]();
+    for (const held of this.#ready.values()) {
+      await held[Symbol.asyncDispose]();
+      if (templates === 'release') releaseHolder(held.holder);
+    }
     this.#ready.clear();
   }
 

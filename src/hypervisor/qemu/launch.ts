@@ -30,14 +30,16 @@ const loadState: readonly QmpCommand[] = [
   { name: 'migrate-incoming', args: { uri: 'fd:4' } },
 ];
 
+export interface LaunchHow {
+  /** Clone this; absent: boot. */
+  readonly template: HeldMemory | undefined;
+  readonly stamp: Stamp;
+  readonly signal: AbortSignal | undefined;
+}
+
 /** Starts a clone of the template, or without one boots. The guest runs when this returns. */
-export function launchVm(
-  host: QemuHost,
-  config: VmConfig,
-  template: HeldMemory | undefined,
-  stamp: Stamp,
-  signal?: AbortSignal,
-): Promise<QemuVm> {
+export function launchVm(host: QemuHost, config: VmConfig, how: LaunchHow): Promise<QemuVm> {
+  const { template, stamp, signal } = how;
   return undoing(async (undo) => {
     undo.add('VM files', () => removeVmFiles(config));
     await writeFileAtomic(join(config.stateFolder, diskFolderName), config.diskFolder, 0o600);

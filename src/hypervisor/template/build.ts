@@ -1,6 +1,6 @@
 /** Boots a VM, warms it, and keeps its memory and device state. */
 import { mkdir, rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { sleep, withDeadline } from '../../base/deadline.ts';
 import { HuskError } from '../../base/errors.ts';
 import { undoing } from '../../base/undo.ts';
@@ -42,7 +42,7 @@ export function buildTemplate(
     await rm(stateFolder, { recursive: true, force: true });
     await mkdir(stateFolder, { recursive: true, mode: 0o711 });
     try {
-      const vm = await boot(host, `template-${key.slice(0, 12)}`, size, stateFolder, held);
+      const vm = await boot(host, size, stateFolder, held);
       await withDeadline('template', buildTimeoutMs, signal, (inner) => warmAndSave(host, vm, held, inner)).finally(
         () => vm.destroy(),
       );
@@ -53,13 +53,8 @@ export function buildTemplate(
   });
 }
 
-async function boot(
-  host: QemuHost,
-  id: string,
-  size: TemplateSize,
-  stateFolder: string,
-  held: HeldMemory,
-): Promise<QemuVm> {
+async function boot(host: QemuHost, size: TemplateSize, stateFolder: string, held: HeldMemory): Promise<QemuVm> {
+  const id = basename(stateFolder);
   const { templateUid: uid, agentSocketUid, programs } = host.options;
   const launch = { id, ...size, uid, netnsPath: 'new', cgroupPaths: [], stateFolder, agentSocketUid, oomScoreAdj: 0 };
   const spec = jailSpec(host, { ...launch, maxFileBytes: maxStateBytes }, 'template', undefined);
