@@ -2,7 +2,7 @@
 import { chmod, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { AgentEvents } from '../agent/agent.ts';
-import { createGatewayHub } from '../agent/gateway-hub.ts';
+import { createGatewayHub, type GatewayHub } from '../agent/gateway-hub.ts';
 import { systemClock } from '../base/clock.ts';
 import { describeError } from '../base/errors.ts';
 import type { Failpoints } from '../base/failpoints.ts';
@@ -65,8 +65,9 @@ export async function composeDaemon(config: Config, log: Log, failpoints: Failpo
   );
   // The hub is needed by the runtime, and the runtime's ears by the hub: events wait for what is made below.
   const ears = Promise.withResolvers<AgentEvents>();
-  const hub = closing.adopt(await openHub(config, log, ears.promise), (open) => open.close());
-  const hypervisor = closing.adopt(await openHypervisor(config, log, hub), (open) => open.close());
+  let podsLeft = false;
+  const hub = closing.adopt(await openHub(config, log, ears.promise), (open) => (podsLeft ? open.close() : open.shutdown()));
+  const hypervisor = closing.adopt(await openHypervisor(config, log, hub), (open) => open.close(podsLeft ? 'keep' : 'release'));
   const info = hypervisor.info();
   const cgroups = await detectCgroups();
   const engine = new PodEngine({
@@ -121,6 +122,7 @@ export async function composeDaemon(config: Config, log: Log, failpoints: Failpo
     cri,
     async close() {
       await cri.close();
+      podsLeft = engine.sandboxes.list({ id: '', state: 'ready', labels: {} }).length > 0;
       await owned.disposeAsync();
     },
   };
@@ -132,6 +134,12 @@ async function makeFolders(config: Config): Promise<void> {
     await mkdir(folder, { recursive: true, mode: 0o711 });
     await chmod(folder, 0o711);
   }
+}
+
+/** The gateway goes on for the pods' streams when the daemon ends; without pods it ends too. */
+function openHub(config: Config, log: Log, events: Promise<AgentEvents>): Promise<GatewayHub> {
+  const user = { uid: uids.gateway, gid: uids.gateway };
+  return createGatewayHub({ folder: join(config.stateDirectory, 'gateway'), user, nodePath: process.execPath, log, events });
 }
 
 async function openHypervisor(config: Config, log: Log, hub: Parameters<typeof warmTemplate>[0]): Promise<QemuHypervisor> {

@@ -2,11 +2,12 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { randomInt } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdir, mkdtemp, open, readFile, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, open, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { sleep } from '../../src/base/deadline.ts';
 import { run } from '../../src/base/exec.ts';
+import { ListPodSandboxRequest } from '../../src/gen/cri/v1/api.ts';
 import { connectCri, type Cri } from './cri.ts';
 
 const repository = join(import.meta.dirname, '../..');
@@ -44,6 +45,8 @@ export interface Daemon {
 /** Starts a daemon and waits until it answers. */
 export async function startDaemon(options: DaemonOptions = {}): Promise<Daemon> {
   const folder = options.folder ?? (await mkdtemp(join(tmpdir(), 'husk-test-')));
+  // The gateway and the image worker, users of their own, must get through.
+  await chmod(folder, 0o711);
   const subnet = randomInt(1, 250);
   const bridge = `hsk${process.pid % 100_000}x${subnet}`;
   const cniNetDir = options.cniNetDir ?? join(folder, 'cni');
@@ -85,7 +88,7 @@ export async function startDaemon(options: DaemonOptions = {}): Promise<Daemon> 
       await answering(cri, child, folder);
     },
     async stop() {
-      cri.close();
+      await removePods(cri).finally(() => cri.close());
       await end(child);
       await run('ip', ['link', 'delete', bridge], { timeoutMs: 10_000 }).catch(() => undefined);
       if (options.folder === undefined) await rm(folder, { recursive: true, force: true });
@@ -119,6 +122,15 @@ async function answering(cri: Cri, child: ChildProcess, folder: string): Promise
       throw new Error(`huskd does not answer (exit code ${child.exitCode}); its log ends with:\n${log.slice(-3000)}`);
     }
     await sleep(50);
+  }
+}
+
+/** Pods outlive their daemon: take them away while it answers. */
+async function removePods(cri: Cri): Promise<void> {
+  const { items } = await cri.listPodSandbox(ListPodSandboxRequest.fromPartial({}));
+  for (const { id: podSandboxId } of items) {
+    await cri.stopPodSandbox({ podSandboxId });
+    await cri.removePodSandbox({ podSandboxId });
   }
 }
 

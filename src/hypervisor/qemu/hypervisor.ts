@@ -23,7 +23,7 @@ const sweepTimeoutMs = 10_000;
 /** A hypervisor whose open files can be let go; VMs and templates stay. */
 export interface QemuHypervisor extends Hypervisor {
   /** @param templates `release` ends the processes that hold template memory; the copies on disk stay */
-  close(templates: 'keep' | 'release'): Promise<void>;
+  close(templates?: 'keep' | 'release'): Promise<void>;
 }
 
 /**
@@ -126,7 +126,7 @@ class Qemu implements QemuHypervisor {
     await removeVmFiles(config);
   }
 
-  async close(templates: 'keep' | 'release'): Promise<void> {
+  async close(templates: 'keep' | 'release' = 'keep'): Promise<void> {
     for (const vm of this.#live.values()) vm.release();
     this.#live.clear();
     for (const held of this.#ready.values()) {
