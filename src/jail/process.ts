@@ -1,6 +1,7 @@
 /** Processes by pid and start time: ours, or left by an earlier daemon. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { sleep } from '../base/deadline.ts';
 import { HuskError, isErrno } from '../base/errors.ts';
 
@@ -79,7 +80,25 @@ export function watchChild(identity: ProcessIdentity, exitFile: string, keeperEx
 
 /** A process of an earlier daemon: looked at every 50 ms. */
 export function watchStranger(identity: ProcessIdentity, exitFile: string): JailedProcess {
-  return { ...identity, exited: pollUntilGone(identity).then(() => readEnd(exitFile, exitRecordTries)) };
+  const keeper = keeperOf(identity, dirname(exitFile));
+  const exited = pollUntilGone(identity).then(async () => {
+    const end = await readEnd(exitFile, exitRecordTries);
+    // It is in the pod's cgroup too, which is to be empty when the VM counts as ended.
+    if (keeper !== undefined) await allGone([keeper]);
+    return end;
+  });
+  return { ...identity, exited };
+}
+
+/** The parent, unless that is whoever adopts orphans. */
+function keeperOf({ pid }: ProcessIdentity, stateFolder: string): ProcessIdentity | undefined {
+  try {
+    const parent = Number(/^PPid:\s+(\d+)$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]);
+    const args = readFileSync(`/proc/${parent}/cmdline`, 'utf8').split('\0');
+    return args.includes(stateFolder) ? readIdentity(parent) : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 async function pollUntilGone(identity: ProcessIdentity): Promise<void> {
