@@ -9,7 +9,7 @@ import { hypervisorContract } from '../../src/hypervisor/hypervisor.contract.ts'
 import type { Vm } from '../../src/hypervisor/hypervisor.ts';
 import { createQemuHypervisor, type QemuHypervisor } from '../../src/hypervisor/qemu/hypervisor.ts';
 import { digestOf } from '../../src/hypervisor/template/store.ts';
-import { kill, type ProcessIdentity, processesWithArgument, readIdentity } from '../../src/jail/process.ts';
+import { allGone, kill, type ProcessIdentity, processesWithArgument, readIdentity } from '../../src/jail/process.ts';
 import { ask, type Lab, labSize, labUid, openLab } from '../fixtures/probe-guest/lab.ts';
 
 let lab: Lab;
@@ -27,6 +27,7 @@ before(async () => {
 after(async () => {
   const jailed = processesWithArgument(lab.options.programs.jail).filter(isOfLab);
   for (const process of jailed) for (const one of [...childrenOf(process), process]) kill(one);
+  await withDeadline('end of what tests left', 10_000, undefined, () => allGone(jailed));
   await hypervisor.close();
   for (const holder of processesWithArgument('hold')) if (await isOurs(holder)) kill(holder);
   await lab.close();
@@ -127,6 +128,10 @@ test('a running QEMU owns exactly what the jail gives it', async () => {
   }
   assert.equal((await proc('net/dev')).trim().split('\n').length, 3, 'only lo beside the two lines of head');
   assert.match(await proc('cgroup'), /husk-lab-/);
+  // QEMU closes the device state a moment after the guest has started.
+  for (let tries = 0; tries < 100 && (await filesOf(vm.ref.pid)).join().includes('husk-state'); tries += 1) {
+    await ask(vm.ref.agentSocket, 'ECHO x');
+  }
   assert.deepEqual(
     await filesOf(vm.ref.pid),
     [
