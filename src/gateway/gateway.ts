@@ -59,10 +59,10 @@ export class Gateway {
     vm.close();
   }
 
-  /** @throws HuskError `not-found` */
+  /** @throws HuskError `unavailable`: a gateway that was just started has no VM yet */
   vm(id: string): Vm {
     const vm = this.#vms.get(id);
-    if (vm === undefined) throw new HuskError('not-found', `VM "${id.slice(0, 64)}": not attached to the gateway`);
+    if (vm === undefined) throw new HuskError('unavailable', `VM "${id.slice(0, 64)}": not attached to the gateway`);
     return vm;
   }
 

@@ -2,7 +2,7 @@
 import type { handleUnaryCall, StatusObject } from '@grpc/grpc-js';
 import { Metadata } from '@grpc/grpc-js';
 import { statusOfKind } from '../../agent/status.ts';
-import { describeError, HuskError } from '../../base/errors.ts';
+import { HuskError } from '../../base/errors.ts';
 import { maxTextLength } from '../check/text.ts';
 
 /** What huskd is told of a failure. */
@@ -10,7 +10,7 @@ export function statusOf(caught: unknown): StatusObject {
   const error = HuskError.from(caught);
   return {
     code: statusOfKind(error.kind),
-    details: describeError(error).slice(0, 4 * maxTextLength),
+    details: error.message.slice(0, 4 * maxTextLength),
     metadata: new Metadata(),
   };
 }
