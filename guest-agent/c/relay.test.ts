@@ -1,0 +1,250 @@
+/** The relay as a real process; a socket pair stands for the port, a UNIX server for the agent. */
+import assert from 'node:assert/strict';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { randomBytes, randomInt } from 'node:crypto';
+import { EventEmitter, once } from 'node:events';
+import { access, mkdtemp, rm } from 'node:fs/promises';
+import { createServer, type Server, type Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, test } from 'node:test';
+import { sleep, withDeadline } from '../../src/base/deadline.ts';
+
+const program = join(import.meta.dirname, '../../build/bin/husk-relay');
+const waitMs = 20_000;
+const fuzzRounds = 3000;
+
+/** Bytes of one direction, and a way to wait until they are enough. */
+class Received extends EventEmitter {
+  bytes = Buffer.alloc(0);
+  closed = false;
+
+  constructor(socket: Socket) {
+    super();
+    socket.on('data', (chunk: Buffer) => {
+      this.bytes = Buffer.concat([this.bytes, chunk]);
+      this.emit('change');
+    });
+    socket.on('error', () => undefined);
+    socket.on('close', () => {
+      this.closed = true;
+      this.emit('change');
+    });
+  }
+
+  /** Waits until `enough` holds. */
+  async until(what: string, enough: () => boolean): Promise<void> {
+    await withDeadline(what, waitMs, undefined, async (signal) => {
+      while (!enough()) await once(this, 'change', { signal });
+    });
+  }
+
+  /** Takes the bytes up to and with the mark. */
+  async take(mark: string): Promise<Buffer> {
+    await this.until(`the relay to say "${mark.trim()}"`, () => this.bytes.includes(mark));
+    const end = this.bytes.indexOf(mark) + mark.length;
+    const taken = this.bytes.subarray(0, end);
+    this.bytes = this.bytes.subarray(end);
+    return taken;
+  }
+}
+
+let folder: string;
+let relay: ChildProcess;
+let port: Socket;
+let fromPort: Received;
+let agent: Server;
+let sessions: { socket: Socket; received: Received }[];
+let arrivals: EventEmitter;
+
+const newNonce = (): string => randomBytes(16).toString('hex');
+const sync = (nonce: string): string => `HUSK-SYNC ${nonce}\n`;
+const echo = (nonce: string): string => `HUSK-ECHO ${nonce}\n`;
+const go = (nonce: string): string => `HUSK-GO:: ${nonce}\n`;
+
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'husk-relay-'));
+  sessions = [];
+  arrivals = new EventEmitter();
+  agent = createServer((socket) => {
+    sessions.push({ socket, received: new Received(socket) });
+    arrivals.emit('session');
+  });
+  await startAgent();
+  await access(program);
+  relay = spawn(program, ['--port-fd', '3', '--agent', join(folder, 'agent.sock')], {
+    stdio: ['ignore', 'inherit', 'inherit', 'pipe'],
+  });
+  port = relay.stdio[3] as Socket;
+  fromPort = new Received(port);
+});
+
+afterEach(async () => {
+  assert.equal(relay.exitCode, null, 'the relay has ended by itself');
+  relay.kill('SIGKILL');
+  await once(relay, 'exit');
+  port.destroy();
+  for (const { socket } of sessions) socket.destroy();
+  if (agent.listening) await new Promise((resolve) => agent.close(resolve));
+  await rm(folder, { recursive: true });
+});
+
+async function startAgent(): Promise<void> {
+  agent.listen(join(folder, 'agent.sock'));
+  await once(agent, 'listening');
+}
+
+/** The handshake; returns the session that it opened at the agent. */
+async function connect(nonce = newNonce()): Promise<{ socket: Socket; received: Received }> {
+  const number = sessions.length;
+  port.write(sync(nonce));
+  await fromPort.take(echo(nonce));
+  port.write(go(nonce));
+  await withDeadline('a session at the agent', waitMs, undefined, async (signal) => {
+    while (sessions.length <= number) await once(arrivals, 'session', { signal });
+  });
+  return sessions[number] as { socket: Socket; received: Received };
+}
+
+test('each SYNC gets one ECHO, and everything else is thrown away', async () => {
+  const [first, second] = [newNonce(), newNonce()];
+  port.write(`noise HUSK-SYN HUSK-SYNC ${first.toUpperCase().slice(0, 31)}G\nHUSKHUSK-${sync(first)}`);
+  port.write(`${sync(first)}${sync(first)}${sync(second)}HUSK-ECHO ${first}\n`);
+  const heard = (await fromPort.take(echo(second))).toString();
+  assert.equal(heard, echo(first).repeat(3) + echo(second));
+  assert.equal(sessions.length, 0);
+});
+
+test('a session passes bytes both ways, all of them, in order', async () => {
+  const { socket, received } = await connect();
+  const sent = randomBytes(4 * 1024 * 1024);
+  socket.pipe(socket);
+  port.write(sent);
+  await fromPort.until('all bytes to come back', () => fromPort.bytes.length >= sent.length);
+  assert.ok(fromPort.bytes.equals(sent));
+  assert.ok(received.bytes.equals(sent));
+});
+
+test('a GO opens nothing without its SYNC, and only once', async () => {
+  const nonce = newNonce();
+  port.write(go(nonce) + sync(nonce) + go(newNonce()) + go(nonce));
+  await fromPort.take(echo(nonce));
+  const other = await connect();
+  assert.equal(sessions.length, 1);
+  other.socket.write('only this');
+  await fromPort.take('only this');
+});
+
+test('a SYNC in mid-stream ends the session, and no byte of it reaches the agent', async () => {
+  const first = await connect();
+  port.write('before');
+  await first.received.until('the first bytes', () => first.received.bytes.length === 6);
+  const nonce = newNonce();
+  port.write(`${sync(nonce).slice(0, 20)}`);
+  port.write(`${sync(nonce).slice(20)}stale${sync(nonce)}`);
+  await first.received.until('the end of the session', () => first.received.closed);
+  assert.equal(first.received.bytes.toString(), 'before');
+  const second = await connect();
+  second.socket.write('fresh');
+  await fromPort.take('fresh');
+});
+
+test('what only looks like a SYNC is passed on, even when nothing follows', async () => {
+  const { received } = await connect();
+  const nonce = newNonce();
+  const tries = [...Array(42).keys()].map((length) => sync(nonce).slice(0, length));
+  let wanted = '';
+  for (const text of [...tries, go(nonce), echo(nonce), sync(nonce.toUpperCase().replace(/\d/g, 'A'))]) {
+    port.write(text);
+    wanted += text;
+    await received.until(`"${text}" to arrive`, () => received.bytes.length >= wanted.length);
+  }
+  assert.equal(received.bytes.toString(), wanted);
+});
+
+test('a session waits for an agent that starts late, and its bytes wait too', async () => {
+  await new Promise((resolve) => agent.close(resolve));
+  const nonce = newNonce();
+  port.write(sync(nonce));
+  await fromPort.take(echo(nonce));
+  port.write(`${go(nonce)}early bytes`);
+  await startAgent();
+  if (sessions.length === 0) await once(arrivals, 'session', { signal: AbortSignal.timeout(waitMs) });
+  const received = sessions[0]?.received as Received;
+  await received.until('the early bytes', () => received.bytes.length === 11);
+  assert.equal(received.bytes.toString(), 'early bytes');
+});
+
+test('what the agent says last is sent when it closes, and the relay takes a new session', async () => {
+  const { socket } = await connect();
+  socket.end('goodbye');
+  await fromPort.take('goodbye');
+  const next = await connect();
+  next.socket.write('again');
+  await fromPort.take('again');
+});
+
+test('an agent that does not read holds the host back, and no byte is lost', async () => {
+  const { socket, received } = await connect();
+  socket.pause();
+  const sent = randomBytes(8 * 1024 * 1024);
+  port.write(sent);
+  // It has stopped taking bytes when the count of those on their way does not change any more.
+  let before = -1;
+  while (before !== port.writableLength) {
+    before = port.writableLength;
+    await sleep(50);
+  }
+  assert.ok(port.writableLength > 0, 'the relay took everything, into which memory?');
+  socket.resume();
+  await received.until('all bytes', () => received.bytes.length >= sent.length);
+  assert.ok(received.bytes.equals(sent));
+});
+
+/** Random bytes mixed with whole and cut frames of all kinds. */
+function noise(nonce: string, frames: readonly string[]): Buffer {
+  const parts: Buffer[] = [];
+  for (let n = randomInt(6); n > 0; n -= 1) {
+    const frame = frames[randomInt(frames.length)] ?? nonce;
+    const cut = randomInt(2) === 0 ? frame : frame.slice(0, randomInt(frame.length));
+    parts.push(randomInt(3) === 0 ? randomBytes(randomInt(200)) : Buffer.from(cut));
+  }
+  return Buffer.concat(parts);
+}
+
+function writeInPieces(bytes: Buffer): void {
+  let start = 0;
+  while (start < bytes.length) {
+    const end = Math.min(bytes.length, start + 1 + randomInt(randomInt(2) === 0 ? 8 : 200));
+    port.write(bytes.subarray(start, end));
+    start = end;
+  }
+}
+
+test(`after ${fuzzRounds} hostile streams the relay still opens clean sessions`, async (t) => {
+  const started = performance.now();
+  let exact = 0;
+  for (let round = 0; round < fuzzRounds; round += 1) {
+    const nonce = newNonce();
+    // Between sessions, or in the one before: anything at all.
+    writeInPieces(noise(nonce, [sync(newNonce()), go(newNonce()), echo(nonce), `${sync(newNonce())}${go(nonce)}`]));
+    const session = await connect();
+    // In a session: anything but a whole SYNC arrives as it was sent.
+    const sent = noise(nonce, [sync(nonce).slice(0, 42), go(nonce), echo(nonce), 'HUSK-SYNC HUSK-SYNC ']);
+    writeInPieces(sent);
+    if (round % 2 === 0) {
+      const { received } = session;
+      await received.until('the bytes of the session', () => received.bytes.length >= sent.length);
+      assert.ok(
+        received.bytes.equals(sent),
+        `round ${round}: ${received.bytes.toString('hex')} for ${sent.toString('hex')}`,
+      );
+      exact += 1;
+    }
+    session.socket.end(`end ${nonce}`);
+    await fromPort.take(`end ${nonce}`);
+  }
+  t.diagnostic(
+    `${fuzzRounds} streams (${exact} compared byte by byte) in ${Math.round(performance.now() - started)} ms`,
+  );
+});
