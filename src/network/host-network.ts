@@ -1,4 +1,4 @@
-import { describeError, HuskError } from '../base/errors.ts';
+import { describeError, HuskError, isKind } from '../base/errors.ts';
 import { run } from '../base/exec.ts';
 import type { Log } from '../base/log.ts';
 import { AttachmentStore, type StoredAttachment } from './cni/attachment-store.ts';
@@ -7,7 +7,7 @@ import type { NetworkConfig } from './cni/config.ts';
 import { type ConfigFolders, ConfigLoader } from './cni/load-config.ts';
 import { type Attachment, attachmentOf, interfaceName } from './cni/request.ts';
 import type { CniResult } from './cni/result.ts';
-import { dressForDelete } from './cni/stand-in.ts';
+import { type Dress, dressForDelete } from './cni/stand-in.ts';
 import { isNamespace, NamedNamespaces } from './netns.ts';
 import type { Network, NetworkRequest, PodInterface } from './network.ts';
 import { parsePodCidrs, renderedName, writeFromTemplate } from './pod-cidr.ts';
@@ -97,13 +97,7 @@ class HostNetwork implements Network {
     const network = stored?.network ?? (await this.#configured(request.sandboxId));
     if (network === undefined) return;
     const attachment = stored?.attachment ?? attachmentOrBare(request);
-    const undress = await this.#dress(request, stored);
-    try {
-      const netnsPath = (await isNamespace(request.netnsPath)) ? request.netnsPath : '';
-      await deleteChain(this.#chain(network, attachment, netnsPath), stored?.result);
-    } finally {
-      await undress();
-    }
+    await this.#delete(request, { network, attachment, result: stored?.result });
     await this.#attachments.remove(request.sandboxId);
   }
 
@@ -122,6 +116,28 @@ class HostNetwork implements Network {
       return this.#log.info({ cidrs }, 'pod CIDR received; another CNI configuration is in force and stays so');
     await writeFromTemplate(podCidrTemplate, configFolder, cidrs);
     this.#log.info({ cidrs, file: renderedName }, 'CNI configuration written from the template');
+  }
+
+  /**
+   * A plugin that takes away its rules by the addresses fails when the rules are gone already
+   * (bridge 1.1.1: `Chain ... does not exist`), as after a DEL that was cut short. So what failed
+   * with the addresses put back is tried without them.
+   */
+  async #delete(request: NetworkRequest, stored: StoredAttachment): Promise<void> {
+    const deleteNow = async (): Promise<void> => {
+      const netnsPath = (await isNamespace(request.netnsPath)) ? request.netnsPath : '';
+      await deleteChain(this.#chain(stored.network, stored.attachment, netnsPath), stored.result);
+    };
+    const dress = await this.#dress(request, stored);
+    if (dress === undefined) return await deleteNow();
+    try {
+      await deleteNow();
+      if (dress.standIn) await dress.takeAway();
+    } catch (caught) {
+      await dress.takeAway();
+      if (isKind(caught, 'deadline-exceeded')) throw caught;
+      await deleteNow();
+    }
   }
 
   #chain(
@@ -187,13 +203,14 @@ class HostNetwork implements Network {
     }
   }
 
-  async #dress(request: NetworkRequest, stored: StoredAttachment | undefined): Promise<() => Promise<void>> {
-    if (stored?.result === undefined) return async () => {};
+  /** Undefined when there is nothing to put back, or it cannot be done. */
+  async #dress(request: NetworkRequest, stored: StoredAttachment): Promise<Dress | undefined> {
+    if (stored.result === undefined) return undefined;
     try {
       return await dressForDelete(this.#namespaces, request.sandboxId, request.netnsPath, stored.result);
     } catch (caught) {
       this.#log.debug({ sandboxId: request.sandboxId, err: caught }, 'the addresses could not be put back for CNI DEL');
-      return async () => {};
+      return undefined;
     }
   }
 }

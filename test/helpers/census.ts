@@ -121,7 +121,7 @@ async function packetFilter(): Promise<string[]> {
   let [table, chain] = ['', ''];
   for (const line of (await run('nft', ['list', 'ruleset'], { timeoutMs: 10_000 })).split('\n')) {
     const text = line.trim().replace(/packets \d+ bytes \d+/, '');
-    if (text.startsWith('table ')) table = text.replace(' {', '');
+    if (text.startsWith('table ')) [table, chain] = [text.replace(' {', ''), ''];
     else if (text.startsWith('chain ')) chain = text.replace(' {', '');
     if (text !== '' && text !== '}' && !text.startsWith('#')) lines.push(`${table}, ${chain}: ${text}`);
   }

@@ -8,6 +8,14 @@ import { addressesOf, readResult } from './result.ts';
 
 const timeoutMs = 10_000;
 
+/** What was put on for DEL. */
+export interface Dress {
+  /** Takes the addresses, or the stand-in, away again. */
+  readonly takeAway: () => Promise<void>;
+  /** Whether the whole namespace is one. */
+  readonly standIn: boolean;
+}
+
 /**
  * Makes the namespace look to DEL as ADD left it.
  *
@@ -15,15 +23,13 @@ const timeoutMs = 10_000;
  * interface (plugins 1.1.1: `DelLinkByNameAddr` and `TeardownIPMasq`). With the addresses moved to the
  * guest, or the namespace gone, they would leave a rule and a chain behind for every pod. So the
  * addresses come back for the time of DEL, on a stand-in when there is no interface.
- *
- * @returns takes the stand-in away, when one was made
  */
 export async function dressForDelete(
   namespaces: NamedNamespaces,
   sandboxId: string,
   netnsPath: string,
   result: JsonObject,
-): Promise<() => Promise<void>> {
+): Promise<Dress> {
   const addresses = addressesOf(readResult(result), interfaceName);
   const there = await isNamespace(netnsPath);
   if (!there && netnsPath !== namespaces.path(sandboxId)) {
@@ -34,17 +40,32 @@ export async function dressForDelete(
     await rm(netnsPath, { force: true });
     await namespaces.create(sandboxId);
   }
-  const undo = async (): Promise<void> => (there ? undefined : await namespaces.remove(sandboxId));
+  const takeAway = async (): Promise<void> => {
+    if (there) await tryBatch(netnsPath, [`addr flush dev ${interfaceName}`]);
+    else await namespaces.remove(sandboxId);
+  };
   try {
     const stand = `link add ${interfaceName} type veth peer name peer0`;
     const restore = addresses.map((address) => `addr replace ${address} dev ${interfaceName} ${noDad(address)}`);
-    const input = `${[...(there ? [] : [stand]), ...restore].join('\n')}\n`;
-    await run('nsenter', [`--net=${netnsPath}`, 'ip', '-batch', '-'], { timeoutMs, stage: 'cni-del', input });
-    return undo;
+    if (!there || !(await tryBatch(netnsPath, restore))) await ipBatch(netnsPath, [stand, ...restore]);
+    return { takeAway, standIn: !there };
   } catch (caught) {
-    await undo();
+    await takeAway();
     throw caught;
   }
+}
+
+/** False when the interface is gone: that, too, can be done by hand. */
+async function tryBatch(netnsPath: string, lines: readonly string[]): Promise<boolean> {
+  return await ipBatch(netnsPath, lines).then(
+    () => true,
+    () => false,
+  );
+}
+
+async function ipBatch(netnsPath: string, lines: readonly string[]): Promise<void> {
+  const input = `${lines.join('\n')}\n`;
+  await run('nsenter', [`--net=${netnsPath}`, 'ip', '-batch', '-'], { timeoutMs, stage: 'cni-del', input });
 }
 
 /** IPv6 addresses are not to be searched for duplicates: nobody will use them. */
