@@ -70,7 +70,16 @@ async function build(inputs: Inputs, output: string, work: string, tell: (step: 
   tell('root folder');
   const { agent, libraries } = inputs;
   const modulesToLoad = boot.filter((path) => !early.includes(path));
-  await layOutRoot(root, { kernel, modules: late, modulesToLoad, programs, node, agent, libraries });
+  await layOutRoot(root, {
+    kernel,
+    modules: late,
+    modulesToLoad,
+    programs,
+    node,
+    agent,
+    libraries,
+    version: inputs.key,
+  });
   tell('initramfs');
   const init = programs.get('husk-init');
   if (init === undefined) throw new HuskError('not-found', 'build the initramfs: no "guest-agent/c/init.c"');
@@ -78,7 +87,11 @@ async function build(inputs: Inputs, output: string, work: string, tell: (step: 
   tell('root file system');
   await packRoot(join(image, 'root.img'), root);
   tell('manifest');
-  const manifest = await finishImage(image, kernel, { packages: inputs.packages, node: inputs.nodeVersion });
+  const manifest = await finishImage(image, kernel, {
+    version: inputs.key,
+    packages: inputs.packages,
+    node: inputs.nodeVersion,
+  });
   const target = join(output, manifest.digest);
   await rm(target, { recursive: true, force: true });
   await rename(image, target);

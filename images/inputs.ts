@@ -1,5 +1,5 @@
 /** The inputs of a guest image that are made or looked up on this machine. */
-import { access, mkdir, readdir, realpath } from 'node:fs/promises';
+import { mkdir, readdir, realpath } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { build } from 'esbuild';
 import { HuskError } from '../src/base/errors.ts';
@@ -12,11 +12,7 @@ const cFlags = ['-std=gnu11', '-O2', '-Wall', '-Wextra', '-Werror', '-static', '
 
 /** The agent and all it imports as one ES module. */
 export async function bundleAgent(repository: string): Promise<Uint8Array> {
-  const source = join(repository, 'guest-agent/src/main.ts');
-  const entry = await access(source).then(
-    () => source,
-    () => join(repository, 'images/placeholder-agent.mjs'),
-  );
+  const entry = join(repository, 'guest-agent/src/main.ts');
   const result = await build({
     entryPoints: [entry],
     absWorkingDir: repository,
@@ -73,7 +69,7 @@ export async function packageVersions(
     .split('\n')
     .filter(Boolean)
     .map((path) => basename(path, '.list').replace(/:.*$/, ''));
-  const shown = [...new Set([...owners, ...names])].sort();
+  const shown = [...new Set([...owners, ...names])].toSorted((a, b) => (a < b ? -1 : 1));
   const text = await run('dpkg-query', ['--show', '--showformat=${Package} ${Version}\n', ...shown], options);
   const pairs = text.split('\n').filter(Boolean);
   return Object.fromEntries(pairs.map((line) => line.split(' ', 2) as [string, string]));

@@ -16,6 +16,8 @@ const stage = 'guest-image-pack';
 
 /** Names and versions that went in, for whoever asks where a byte comes from. */
 export interface Provenance {
+  /** Hash of all inputs; it is in the image too, and the agent reports it. */
+  readonly version: string;
   readonly packages: Readonly<Record<string, string>>;
   readonly node: string;
 }

@@ -20,6 +20,8 @@ export interface RootInputs {
   readonly node: string;
   /** The bundled agent's text. */
   readonly agent: Uint8Array;
+  /** What the agent reports as the version of its image. */
+  readonly version: string;
   /** Shared libraries: path on this machine. */
   readonly libraries: readonly string[];
 }
@@ -35,6 +37,7 @@ export async function layOutRoot(root: string, inputs: RootInputs): Promise<void
   await copy(inputs.node, join(root, 'usr/lib/husk/node'), 0o755);
   await run('strip', ['--strip-all', join(root, 'usr/lib/husk/node')], { timeoutMs: 60_000, stage });
   await put(join(root, 'usr/lib/husk/agent.mjs'), inputs.agent, 0o644);
+  await put(join(root, 'usr/lib/husk/image'), `${inputs.version}\n`, 0o644);
   await putLibraries(root, inputs.libraries);
   await putApplets(root);
   await putModules(root, inputs);

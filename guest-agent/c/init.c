@@ -38,7 +38,7 @@
 #define LIBRARY "/usr/lib/husk/"
 #define SYSTEM_GROUP "/sys/fs/cgroup/system"
 #define EXITS "/run/husk/exits"
-#define ROOT_TRIES 10000
+#define ROOT_TRIES 5000
 #define MAX_FILE 65536
 #define MAX_CHILDREN 2
 
