@@ -12,8 +12,8 @@ const frame = /^HUSK-(SYNC|GO::) ([0-9a-f]{32})\n$/;
 export interface ChannelFaults {
   /** Sent to each new connection before anything else: what an earlier session left on the way. */
   readonly stale?: () => Buffer;
-  /** Takes the place of the relay: a guest that speaks as it likes. */
-  readonly hostile?: (host: Socket) => void;
+  /** What a guest sends in a session instead of what its agent says. */
+  readonly hostileSession?: () => Buffer;
 }
 
 /** The channel of one guest whose agent listens on `agentSocket`. */
@@ -26,6 +26,8 @@ export class FakeChannel {
   #host: Socket | undefined;
   #agent: Socket | undefined;
   #onSession: () => void = () => {};
+  /** Sees what the agent sends. */
+  onGuestBytes: (bytes: Buffer) => void = () => {};
   /** Sessions that were opened. */
   sessions = 0;
 
@@ -62,12 +64,16 @@ export class FakeChannel {
     this.#host?.destroy();
   }
 
-  /** The guest stops reading and writing, but nothing closes. */
+  /** Sends bytes of its own to the host, in the middle of a session. */
+  inject(bytes: Buffer): void {
+    this.#host?.write(bytes);
+  }
+
+  /** The guest takes no notice any more, but nothing closes. */
   freeze(): void {
-    this.#host?.removeAllListeners('data');
-    this.#agent?.removeAllListeners('data');
-    this.#host?.pause();
-    this.#agent?.pause();
+    // Read on, to nowhere: a socket that is not read does not notice its end.
+    this.#host?.removeAllListeners('data').resume();
+    this.#agent?.removeAllListeners('data').resume();
   }
 
   async close(): Promise<void> {
@@ -90,7 +96,6 @@ export class FakeChannel {
       this.#endSession();
       this.#next();
     });
-    if (this.#faults.hostile !== undefined) return this.#faults.hostile(host);
     const stale = this.#faults.stale?.();
     if (stale !== undefined) host.write(stale);
     this.#relay(host);
@@ -113,6 +118,10 @@ export class FakeChannel {
         const [, word, nonce] = frame.exec(held.toString('latin1', at, at + frameBytes)) ?? [];
         held = held.subarray(at + (word === undefined ? 1 : frameBytes));
         if (word === 'SYNC') host.write(`HUSK-ECHO ${nonce}\n`);
+        if (word === 'GO::' && this.#faults.hostileSession !== undefined) {
+          host.removeAllListeners('data').resume().write(this.#faults.hostileSession());
+          return;
+        }
         if (word === 'GO::') {
           this.#open(host).write(held);
           return;
@@ -131,6 +140,7 @@ export class FakeChannel {
     agent.on('drain', () => host.resume());
     host.on('drain', () => agent.resume());
     agent.on('data', (bytes: Buffer) => {
+      this.onGuestBytes(bytes);
       if (!host.write(bytes)) agent.pause();
     });
     return agent;

@@ -10,6 +10,7 @@ import {
   type ExecMessage,
   type ExecRequest,
 } from '../../gen/agent/v1/agent.ts';
+import { protocolError } from '../check/answers.ts';
 import { cleanText } from '../check/text.ts';
 import { type LinkLimits, maxGuestMessageBytes } from '../limits.ts';
 import { LinkCredentials } from './connector.ts';
@@ -38,6 +39,7 @@ export class GuestClient {
   readonly #credentials: LinkCredentials;
   readonly #client: AgentClient;
   #usefulBytes = 0;
+  #fault: HuskError | undefined;
 
   /** @param socket path of QEMU's agent channel */
   constructor(socket: string, limits: LinkLimits) {
@@ -124,6 +126,11 @@ export class GuestClient {
     return this.#client.makeBidiStreamRequest(path, requestSerialize, this.#counted(responseDeserialize));
   }
 
+  /** What the guest sent that is no message at all. */
+  get fault(): HuskError | undefined {
+    return this.#fault;
+  }
+
   /** What a stream failed with, as a typed error. */
   explain(what: string, caught: unknown): HuskError {
     return this.#errorOf(what, caught as ServiceError);
@@ -137,12 +144,18 @@ export class GuestClient {
   #counted<T>(deserialize: (bytes: Buffer) => T): (bytes: Buffer) => T {
     return (bytes) => {
       this.#usefulBytes += bytes.length + framingBytes;
-      return deserialize(bytes);
+      try {
+        return deserialize(bytes);
+      } catch (caught) {
+        this.#fault ??= protocolError(`message that cannot be decoded: ${cleanText(String(caught))}`);
+        throw caught;
+      }
     };
   }
 
   #errorOf(what: string, error: ServiceError | null): HuskError {
     const code = error?.code ?? status.UNKNOWN;
+    if (this.#fault !== undefined) return this.#fault;
     const text = error === null ? 'no answer' : cleanText(error.details ?? describeError(error));
     const link =
       code === status.UNAVAILABLE || code === status.DEADLINE_EXCEEDED

@@ -51,7 +51,9 @@ export class GuestEvents {
   update(): void {
     const { call, containers, limits, wanted } = this.#options;
     const go = this.#slowDown === undefined && wanted() && !containers.fullerThan(limits.streamBytes);
-    if (go === call.isPaused()) go ? call.resume() : call.pause();
+    if (go !== call.isPaused()) return;
+    if (go) call.resume();
+    else call.pause();
   }
 
   /** huskd has written it: the guest may forget it. */

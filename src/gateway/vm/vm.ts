@@ -1,5 +1,6 @@
 /** One VM: its link, its stream of events, and the calls to its agent. */
 import { randomBytes } from 'node:crypto';
+import { type ServiceError, status } from '@grpc/grpc-js';
 import type { Clock } from '../../base/clock.ts';
 import { sleep } from '../../base/deadline.ts';
 import { describeError, HuskError, isKind } from '../../base/errors.ts';
@@ -117,7 +118,6 @@ export class Vm implements Blamed {
           explain: (caught) => this.#client.explain('agent call "exec"', caught),
         });
       } catch (caught) {
-        if (isProtocolError(caught)) this.fail(caught);
         return this.#rethrow(caught);
       } finally {
         this.#execs -= 1;
@@ -202,6 +202,10 @@ export class Vm implements Blamed {
       });
       const reason = await this.#events.ended;
       if (isProtocolError(reason)) throw reason;
+      if (this.#client.fault !== undefined) throw this.#client.fault;
+      if (reason !== undefined && (reason as ServiceError).code === status.RESOURCE_EXHAUSTED) {
+        throw protocolError('an event larger than any honest one');
+      }
       const endedAtMs = clock.monotonicMs();
       if (endedAtMs - startedAtMs >= healthyMs) wellAtMs = endedAtMs;
       else if (endedAtMs - wellAtMs > limits.reconnectMs)
@@ -216,6 +220,7 @@ export class Vm implements Blamed {
 
   /** Of a call that the end of the link cut short, the reason is the link's. */
   #rethrow(caught: unknown): never {
+    if (isProtocolError(caught)) this.fail(caught);
     const { signal } = this.#closing;
     throw HuskError.from(signal.aborted ? signal.reason : caught, 'agent');
   }
