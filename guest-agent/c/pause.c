@@ -21,9 +21,9 @@ static int reap_until_term(void)
 	sigaddset(&set, SIGCHLD);
 	/* Blocked, not handled: PID 1 gets no signal it has no handler for, but sigwait takes it. */
 	sigprocmask(SIG_BLOCK, &set, NULL);
-	/* The agent reads our standard output to its end: do not hold it open. */
-	close(STDIN_FILENO);
-	close(STDOUT_FILENO);
+	/* The agent reads our outputs to their end: do not hold them open. */
+	for (int fd = 0; fd <= 2; fd++)
+		close(fd);
 	for (;;) {
 		int sig = 0;
 		if (sigwait(&set, &sig) == 0 && sig == SIGTERM)

@@ -48,7 +48,8 @@ export function configureBatch(request: ConfigureSandboxRequest, places: PodPlac
 
 function interfaceOps(wanted: NetworkInterface | undefined, nic: string | undefined): SysOp[] {
   if (wanted === undefined) return [];
-  if (nic === undefined) throw new HuskError('failed-precondition', `interface "${wanted.name}": the guest has no network device`);
+  if (nic === undefined)
+    throw new HuskError('failed-precondition', `interface "${wanted.name}": the guest has no network device`);
   const { name, mac, mtu, addresses, routes } = wanted;
   checkInterfaceName(name);
   const onLink = routes.filter(({ gateway }) => gateway === '');
@@ -73,7 +74,8 @@ function checkIdentity(request: ConfigureSandboxRequest): void {
   }
   if (!/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(bootId)) throw invalid('boot_id', bootId, 'a UUID');
   if (!/^[0-9a-f]{32}$/.test(machineId)) throw invalid('machine_id', machineId, '32 hex digits');
-  if (!/^[a-zA-Z0-9]([a-zA-Z0-9.-]{0,62}[a-zA-Z0-9])?$/.test(hostname)) throw invalid('hostname', hostname, 'a host name of at most 64 characters');
+  if (!/^[a-zA-Z0-9]([a-zA-Z0-9.-]{0,62}[a-zA-Z0-9])?$/.test(hostname))
+    throw invalid('hostname', hostname, 'a host name of at most 64 characters');
   if (resolvConf.includes('\0')) throw invalid('resolv_conf', '…', 'text without NUL');
 }
 

@@ -6,7 +6,7 @@ import { killCgroup, wasOomKilled } from './cgroup.ts';
 import type { ProcessExit } from './exits.ts';
 import type { OutputStream } from './output-stream.ts';
 
-/** After the first process ended, others may hold its output open; then it is ended by force. */
+/** After the first process ended, another may hold its output open; silent for so long, it is not waited for. */
 const strayOutputMs = 2_000;
 
 export interface ContainerParts {
@@ -92,10 +92,10 @@ export class Container {
       oomKilled: exit.exitCode !== 0 && wasOomKilled(cgroup),
       finishedAtNs: BigInt(Date.now()) * 1_000_000n,
     };
-    setTimeout(() => {
-      stdout.end();
-      stderr.end();
-    }, strayOutputMs);
+    // In a shared PID namespace the container's other processes would live on, without a container.
+    killCgroup(cgroup);
+    stdout.endWhenIdle(strayOutputMs);
+    stderr.endWhenIdle(strayOutputMs);
     changed();
   }
 }

@@ -23,7 +23,11 @@ interface Listener {
 export class EventStream {
   readonly #containers: ReadonlyMap<string, Container>;
   #listener: Listener | undefined;
+  /** The newest stream: an older one is not listened to any more. */
+  #current: Call | undefined;
   #scheduled = false;
+  /** Where the next look begins, so that a talkative container does not silence those after it. */
+  #turn = 0;
 
   constructor(containers: ReadonlyMap<string, Container>) {
     this.#containers = containers;
@@ -31,11 +35,16 @@ export class EventStream {
 
   /** A new stream replaces the one before. Nothing is sent until its `resume` came. */
   attach(call: Call): void {
-    this.#listener?.call.end();
+    this.#current?.end();
+    this.#current = call;
     this.#listener = undefined;
-    call.on('data', (request: EventsRequest) => this.#receive(call, request));
+    call.on('data', (request: EventsRequest) => {
+      if (this.#current === call) this.#receive(call, request);
+    });
     const gone = (): void => {
-      if (this.#listener?.call === call) this.#listener = undefined;
+      if (this.#current !== call) return;
+      this.#current = undefined;
+      this.#listener = undefined;
     };
     call.on('error', gone);
     call.on('cancelled', gone);
@@ -73,7 +82,7 @@ export class EventStream {
       }
       case 'exitAck': {
         const container = this.#containers.get(kind.value.containerId);
-        if (container !== undefined) container.exitAcknowledged = true;
+        if (container?.exited !== undefined) container.exitAcknowledged = true;
         break;
       }
       case undefined:
@@ -88,19 +97,20 @@ export class EventStream {
   #send(): void {
     const listener = this.#listener;
     if (listener === undefined || listener.blocked) return;
-    for (let more = true; more; ) {
-      more = false;
-      for (const container of this.#containers.values()) {
-        for (const event of this.#next(listener, container)) {
-          more = true;
-          if (listener.call.write(event)) continue;
-          listener.blocked = true;
-          listener.call.once('drain', () => {
-            listener.blocked = false;
-            this.changed();
-          });
-          return;
-        }
+    const containers = [...this.#containers.values()];
+    for (let quiet = 0; quiet < containers.length; ) {
+      const container = containers[this.#turn % containers.length] as Container;
+      this.#turn = (this.#turn + 1) % containers.length;
+      quiet += 1;
+      for (const event of this.#next(listener, container)) {
+        quiet = 0;
+        if (listener.call.write(event)) continue;
+        listener.blocked = true;
+        listener.call.once('drain', () => {
+          listener.blocked = false;
+          this.changed();
+        });
+        return;
       }
     }
   }

@@ -101,5 +101,8 @@ function keyOf({ offsetBytes, sizeBytes }: Layer): string {
 
 function checkRange({ offsetBytes, sizeBytes }: Layer): void {
   if (sizeBytes > 0n && offsetBytes % sectorBytes === 0n) return;
-  throw new HuskError('invalid-argument', `layer "${offsetBytes}+${sizeBytes}": wanted whole sectors of ${sectorBytes} bytes, and some`);
+  throw new HuskError(
+    'invalid-argument',
+    `layer "${offsetBytes}+${sizeBytes}": wanted whole sectors of ${sectorBytes} bytes, and some`,
+  );
 }

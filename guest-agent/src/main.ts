@@ -1,5 +1,6 @@
 /** The agent: started by PID 1 of the guest, lives as long as the VM. */
-import { createReadStream, mkdirSync, readFileSync } from 'node:fs';
+import { constants, mkdirSync, openSync, readFileSync } from 'node:fs';
+import { Socket } from 'node:net';
 import { describeError } from '../../src/base/errors.ts';
 import { Exits } from './exits.ts';
 import { FifoPool } from './fifos.ts';
@@ -18,11 +19,14 @@ process.on('uncaughtException', (error) => log.error({ error: describeError(erro
 process.on('unhandledRejection', (error) => log.error({ error: describeError(error) }, 'unhandled'));
 
 const { containersFolder, layersFolder, fifosFolder } = podPlaces(settings);
-for (const folder of [settings.etcDir, containersFolder, layersFolder, fifosFolder]) mkdirSync(folder, { recursive: true, mode: 0o755 });
+for (const folder of [settings.etcDir, containersFolder, layersFolder, fifosFolder])
+  mkdirSync(folder, { recursive: true, mode: 0o755 });
 const sys = new SysHelper(settings.sysPath);
 const fifos = new FifoPool(sys, fifosFolder, log);
 const exits = new Exits();
-createReadStream(settings.exitsFifo).on('data', (bytes) => exits.feed(Buffer.from(bytes)));
+// A socket and not a file stream: a read of that would hold one of the few threads for ever.
+const exitsFd = openSync(settings.exitsFifo, constants.O_RDONLY | constants.O_NONBLOCK);
+new Socket({ fd: exitsFd, readable: true, writable: false }).on('data', (bytes) => exits.feed(Buffer.from(bytes)));
 const runtime = ociRuntime(settings.runtimePath, settings.stateDir);
 // Runs in the template: the runtime's pages and the FIFOs are there in every clone.
 const [version] = await Promise.all([runtime.version(), fifos.fill()]);

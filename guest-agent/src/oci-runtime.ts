@@ -1,48 +1,64 @@
 /** The OCI runtime's command line: runC, or crun, which takes the same arguments. */
-import { readFileSync } from 'node:fs';
+import { readFileSync, rmSync } from 'node:fs';
 import { HuskError } from '../../src/base/errors.ts';
 import { runTool } from './tool.ts';
 
 /** runC takes about a second under emulation on a busy machine; thirty times that means it is stuck. */
 const callMs = 30_000;
-/** An exec without a limit of its own runs as long as it likes: a year is no deadline that anyone meets. */
-const endlessMs = 2 ** 31 - 1;
-const maxLogBytes = 4096;
+const maxComplaint = 800;
 
 export type Stdio = readonly [number | 'ignore', number | 'ignore', number | 'ignore'];
 
+/**
+ * Each call names a file for the runtime's log, since what goes wrong is told there alone: its
+ * standard error is the container's.
+ */
 export interface OciRuntime {
-  create(container: { readonly id: string; readonly bundle: string; readonly pidFile: string }, stdio: Stdio): Promise<void>;
-  start(id: string): Promise<void>;
+  /** Returns the pid of the container's first process, which waits for `start`. */
+  create(id: string, bundle: string, stdio: Stdio): Promise<number>;
+  start(id: string, bundle: string): Promise<void>;
   /** Absent is fine. */
-  delete(id: string): Promise<void>;
+  delete(id: string, bundle: string): Promise<void>;
   /**
-   * Runs a process in the container and returns its exit code.
+   * Starts a process in the container and returns its pid. It is PID 1's child from then on.
+   *
+   * @param files path to which `.json` (the process, to be there), `.pid` and `.log` are added
    * @param cgroup name of an existing cgroup directly below the container's
    */
-  exec(run: { readonly id: string; readonly processFile: string; readonly pidFile: string; readonly cgroup: string }, stdio: Stdio): Promise<number>;
+  exec(id: string, run: { readonly files: string; readonly cgroup: string }, stdio: Stdio): Promise<number>;
+  /** The first line of `--version`. */
   version(): Promise<string>;
 }
 
-/** @param stateDir folder for the runtime's own state and its log */
+/** @param stateDir folder for the runtime's own state */
 export function ociRuntime(path: string, stateDir: string): OciRuntime {
-  const log = `${stateDir}/runtime.log`;
-  const call = async (args: readonly string[], stdio: Stdio | undefined, timeoutMs: number): Promise<number> => {
-    const all = ['--root', `${stateDir}/runtime`, '--log', log, ...args];
-    const { exitCode } = await runTool(path, all, { timeoutMs, ...(stdio === undefined ? {} : { stdio }) });
-    return exitCode;
-  };
-  const must = async (args: readonly string[], stdio?: Stdio): Promise<void> => {
-    const code = await call(args, stdio, callMs);
-    if (code === 0) return;
-    throw new HuskError('internal', `OCI runtime "${args[0]}": exit code ${code}: ${lastComplaint(log)}`, { stage: 'oci-runtime' });
+  const must = async (log: string, args: readonly string[], stdio?: Stdio): Promise<void> => {
+    const all = ['--root', `${stateDir}/runtime`, '--log', log, '--log-format', 'json', ...args];
+    const { exitCode, stderr } = await runTool(path, all, {
+      timeoutMs: callMs,
+      ...(stdio === undefined ? {} : { stdio }),
+    });
+    const complaint = exitCode === 0 ? '' : lastComplaint(log) || stderr.trim().slice(-maxComplaint);
+    rmSync(log, { force: true });
+    if (exitCode === 0) return;
+    throw new HuskError('unknown', `OCI runtime ${args[0]}: exit code ${exitCode}: ${complaint}`, {
+      stage: 'oci-runtime',
+    });
   };
   return {
-    create: ({ id, bundle, pidFile }, stdio) => must(['create', '--bundle', bundle, '--pid-file', pidFile, id], stdio),
-    start: (id) => must(['start', id]),
-    delete: (id) => must(['delete', '--force', id]),
-    exec: ({ id, processFile, pidFile, cgroup }, stdio) =>
-      call(['exec', '--process', processFile, '--pid-file', pidFile, '--cgroup', cgroup, id], stdio, endlessMs),
+    async create(id, bundle, stdio) {
+      const pidFile = `${bundle}/pid`;
+      await must(`${bundle}/log`, ['create', '--bundle', bundle, '--pid-file', pidFile, id], stdio);
+      return readPid(pidFile);
+    },
+    start: (id, bundle) => must(`${bundle}/log`, ['start', id]),
+    delete: (id, bundle) => must(`${bundle}/log`, ['delete', '--force', id]),
+    async exec(id, { files, cgroup }, stdio) {
+      const pidFile = `${files}.pid`;
+      const args = ['exec', '--detach', '--process', `${files}.json`, '--pid-file', pidFile, '--cgroup', cgroup, id];
+      await must(`${files}.log`, args, stdio);
+      return readPid(pidFile);
+    },
     async version() {
       const { stdout } = await runTool(path, ['--version'], { timeoutMs: callMs });
       return stdout.split('\n', 1)[0] ?? '';
@@ -50,12 +66,29 @@ export function ociRuntime(path: string, stateDir: string): OciRuntime {
   };
 }
 
-/** The message of the last line that the runtime logged. */
+function readPid(path: string): number {
+  const text = readFileSync(path, 'latin1').trim();
+  if (/^[1-9][0-9]{0,9}$/.test(text)) return Number(text);
+  throw new HuskError('internal', `read the pid file "${path}": found "${text.slice(0, 40)}", wanted a number`);
+}
+
 function lastComplaint(path: string): string {
   try {
-    const last = readFileSync(path, 'utf8').slice(-maxLogBytes).trim().split('\n').at(-1) ?? '';
-    return /msg="((?:[^"\\]|\\.)*)"/.exec(last)?.[1] ?? last;
+    return parseComplaint(readFileSync(path, 'utf8'));
   } catch {
-    return 'it logged nothing';
+    return '';
   }
+}
+
+/** The message of the last error in a log of JSON lines; empty when there is none. */
+export function parseComplaint(log: string): string {
+  for (const line of log.split('\n').reverse()) {
+    try {
+      const { level, msg } = JSON.parse(line) as { level?: string; msg?: string };
+      if ((level === 'error' || level === 'fatal') && typeof msg === 'string') return msg.trim().slice(-maxComplaint);
+    } catch {
+      // A cut line, or none of the runtime's own.
+    }
+  }
+  return '';
 }

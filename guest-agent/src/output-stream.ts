@@ -41,6 +41,22 @@ export class OutputStream {
     this.#finishIfDone();
   }
 
+  /**
+   * Ends the stream once nothing has come for the time although there was room: its writer is
+   * dead, and only a process that got away can still hold the FIFO. Bytes that wait for room are
+   * never given up.
+   */
+  endWhenIdle(idleMs: number): void {
+    let seen = this.ring.end;
+    const timer = setInterval(() => {
+      const idle = this.#hasRoom() && this.ring.end === seen;
+      seen = this.ring.end;
+      if (idle) this.end();
+      if (this.#sourceEnded) clearInterval(timer);
+    }, idleMs);
+    timer.unref();
+  }
+
   #take(bytes: Buffer): void {
     const taken = this.ring.write(bytes);
     if (taken < bytes.length) this.#held = bytes.subarray(taken);

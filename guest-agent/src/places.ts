@@ -2,7 +2,33 @@
 import type { Settings } from './settings.ts';
 
 /** Folders and files of the pod. */
-export function podPlaces(settings: Settings) {
+export interface PodPaths {
+  readonly dataFolder: string;
+  readonly shmFolder: string;
+  readonly bootIdFile: string;
+  readonly etcDir: string;
+  readonly hostnameFile: string;
+  readonly resolvConfFile: string;
+  readonly layersFolder: string;
+  readonly containersFolder: string;
+  readonly fifosFolder: string;
+}
+
+/** Folders and files of a container. */
+export interface ContainerPaths {
+  /** The OCI bundle. */
+  readonly folder: string;
+  readonly rootfs: string;
+  readonly spec: string;
+  readonly filesFolder: string;
+  /** Both sides of the overlay that are written lie on the data disk, in `written`. */
+  readonly upper: string;
+  readonly work: string;
+  readonly written: string;
+}
+
+/** Where things of the pod are. */
+export function podPlaces(settings: Settings): PodPaths {
   const { stateDir, etcDir } = settings;
   return {
     dataFolder: `${stateDir}/data`,
@@ -17,17 +43,15 @@ export function podPlaces(settings: Settings) {
   };
 }
 
-/** Folders and files of a container. */
-export function containerPlaces(settings: Settings, id: string) {
+/** Where things of a container are. */
+export function containerPlaces(settings: Settings, id: string): ContainerPaths {
   const { containersFolder, dataFolder } = podPlaces(settings);
   const folder = `${containersFolder}/${id}`;
   return {
     folder,
     rootfs: `${folder}/rootfs`,
     spec: `${folder}/config.json`,
-    pidFile: `${folder}/pid`,
     filesFolder: `${folder}/files`,
-    /** Both sides of the overlay that are written lie on the data disk. */
     upper: `${dataFolder}/${id}/upper`,
     work: `${dataFolder}/${id}/work`,
     written: `${dataFolder}/${id}`,

@@ -5,8 +5,10 @@ import { findDisk } from './disks.ts';
 import { EventStream } from './event-stream.ts';
 import type { Exits } from './exits.ts';
 import type { FifoPool } from './fifos.ts';
+import { KeyedLock } from './keyed-lock.ts';
 import { LayerTable } from './layers.ts';
 import type { OciRuntime } from './oci-runtime.ts';
+import { podPlaces } from './places.ts';
 import type { Settings } from './settings.ts';
 import type { Sys } from './sys-helper.ts';
 
@@ -26,6 +28,8 @@ export class Pod {
   readonly runtime: OciRuntime;
   readonly containers: Map<string, Container> = new Map();
   readonly events: EventStream;
+  /** One thing at a time: per container, and for the layers that containers share. */
+  readonly locks = new KeyedLock();
   /** PID 1 of the pod's shared PID namespace, where it has one. */
   pausePid: number | undefined;
   configured = false;
@@ -43,8 +47,10 @@ export class Pod {
 
   /** The layers disk is looked for late: in the template it must not be touched. */
   get layers(): LayerTable {
-    const disk = this.settings.disks?.layers ?? findDisk('layers');
-    this.#layers ??= new LayerTable(disk, `${this.settings.stateDir}/l`);
+    this.#layers ??= new LayerTable(
+      this.settings.disks?.layers ?? findDisk('layers'),
+      podPlaces(this.settings).layersFolder,
+    );
     return this.#layers;
   }
 

@@ -30,7 +30,12 @@ export function parseSpec(json: Uint8Array): OciSpec {
     throw new HuskError('invalid-argument', 'spec_json: no JSON text', { cause });
   }
   const { process, linux } = spec ?? {};
-  if (!Array.isArray(process?.args) || !Array.isArray(process.env) || !Array.isArray(spec.mounts) || linux === undefined) {
+  if (
+    !Array.isArray(process?.args) ||
+    !Array.isArray(process.env) ||
+    !Array.isArray(spec.mounts) ||
+    linux === undefined
+  ) {
     throw new HuskError('invalid-argument', 'spec_json: process.args, process.env, mounts or linux is missing');
   }
   const path = linux.cgroupsPath;
@@ -90,7 +95,10 @@ function bind(source: string, destination: string, options: readonly string[]): 
 export function pushedPath(path: string): string {
   const plain = path.startsWith('/') && posix.normalize(path) === path && !path.endsWith('/');
   if (!plain || /^\/(proc|sys)(\/|$)/.test(path)) {
-    throw new HuskError('invalid-argument', `files: path "${path.slice(0, 200)}": wanted a plain absolute path outside /proc and /sys`);
+    throw new HuskError(
+      'invalid-argument',
+      `files: path "${path.slice(0, 200)}": wanted a plain absolute path outside /proc and /sys`,
+    );
   }
   return path;
 }

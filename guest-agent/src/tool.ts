@@ -34,6 +34,9 @@ export function runTool(file: string, args: readonly string[], options: ToolOpti
   const timer = setTimeout(() => {
     late = true;
     child.kill('SIGKILL');
+    // A child of the program may hold its outputs open: the end is not waited for.
+    child.stdout?.destroy();
+    child.stderr?.destroy();
   }, options.timeoutMs);
   const stdout = new Kept();
   const stderr = new Kept();

@@ -48,7 +48,8 @@ export function withHome(env: readonly string[], home: string): string[] {
 function splitUser(text: string): { readonly who: string; readonly groupText: string | undefined } {
   const [who = '', groupText, ...more] = text.split(':');
   // oxlint-disable-next-line no-control-regex -- control characters are what is looked for
-  const bad = more.length > 0 || groupText === '' || (who === '' && groupText !== undefined) || /[\0-\x1f\x7f]/.test(text);
+  const bad =
+    more.length > 0 || groupText === '' || (who === '' && groupText !== undefined) || /[\0-\x1f\x7f]/.test(text);
   if (bad) throw invalid('user', text, 'wanted "<user>" or "<user>:<group>"');
   return { who: who === '' ? '0' : who, groupText };
 }

@@ -78,20 +78,24 @@ export function gatewayAgent(
       forget(containerId);
     },
     listContainers: async (options) => (await call({ $case: 'listContainers', value: {} }, options)).containers,
-    execSync: async ({ containerId, command, timeoutMs, maxOutputBytes }, signal) => {
-      const request = {
-        vmId,
-        containerId,
-        command,
-        timeoutMs: BigInt(timeoutMs),
-        maxOutputBytes: BigInt(maxOutputBytes),
-      };
-      const exec = async (stop: AbortSignal | undefined): ReturnType<Agent['execSync']> => {
-        await ready();
-        return await callGateway((done) => client.execSync(request, waiting(), done), stop);
-      };
-      if (timeoutMs === 0) return await exec(signal);
-      return await withDeadline('exec in a container', timeoutMs + execGraceMs, signal, exec);
-    },
+    execSync: (request, signal) => execSync(client, vmId, ready, { request, signal }),
   };
+}
+
+type ExecSync = Parameters<Agent['execSync']>;
+
+async function execSync(
+  client: GatewayClient,
+  vmId: string,
+  ready: () => Promise<void>,
+  { request, signal }: { readonly request: ExecSync[0]; readonly signal: ExecSync[1] },
+): ReturnType<Agent['execSync']> {
+  const { timeoutMs, maxOutputBytes, ...rest } = request;
+  const message = { vmId, ...rest, timeoutMs: BigInt(timeoutMs), maxOutputBytes: BigInt(maxOutputBytes) };
+  const exec = async (stop: AbortSignal | undefined): ReturnType<Agent['execSync']> => {
+    await ready();
+    return await callGateway((done) => client.execSync(message, waiting(), done), stop);
+  };
+  if (timeoutMs === 0) return await exec(signal);
+  return await withDeadline('exec in a container', timeoutMs + execGraceMs, signal, exec);
 }

@@ -40,7 +40,10 @@ export async function openBeneath(folder: string, relative: string, flags: numbe
 export function splitBeneath(relative: string): string[] {
   const parts = relative.split('/');
   if (relative === '' || parts.some((part) => part === '' || part === '.' || part === '..' || part.includes('\0'))) {
-    throw new HuskError('invalid-argument', `path "${relative.slice(0, 200)}": must be relative, without "." and ".." parts`);
+    throw new HuskError(
+      'invalid-argument',
+      `path "${relative.slice(0, 200)}": must be relative, without "." and ".." parts`,
+    );
   }
   return parts;
 }
@@ -80,9 +83,13 @@ async function openRegular(at: FileHandle, name: string, leaf: Leaf): Promise<Fi
 function linkError(caught: unknown, folder: string, relative: string, part: string): unknown {
   const followed = isErrno(caught, 'ELOOP') || isErrno(caught, 'ENOTDIR') || isErrno(caught, 'ENXIO');
   if (!followed) return caught;
-  return new HuskError('failed-precondition', `open "${relative}" beneath "${folder}": "${part}" is not a plain file or folder`, {
-    cause: caught,
-  });
+  return new HuskError(
+    'failed-precondition',
+    `open "${relative}" beneath "${folder}": "${part}" is not a plain file or folder`,
+    {
+      cause: caught,
+    },
+  );
 }
 
 /** Flags for a log: appended to, created when absent. */

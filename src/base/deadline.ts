@@ -38,7 +38,7 @@ export async function withDeadline<T>(
 export async function sleep(ms: number, signal?: AbortSignal): Promise<void> {
   const { promise, resolve, reject } = Promise.withResolvers<void>();
   const onAbort = (): void => reject(cancelledBy('wait', signal));
-  if (signal?.aborted) return onAbort(), promise;
+  if (signal?.aborted) return (onAbort(), promise);
   signal?.addEventListener('abort', onAbort, { once: true });
   const timer = setTimeout(resolve, ms);
   try {

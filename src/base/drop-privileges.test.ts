@@ -17,7 +17,9 @@ const script = `
 const unprivileged = process.getuid?.() !== 0 && 'needs root';
 
 test('a process that gave root up has no way back', { skip: unprivileged }, () => {
-  const output = execFileSync('setpriv', ['--no-new-privs', process.execPath, '--input-type=module', '-e', script], { encoding: 'utf8' });
+  const output = execFileSync('setpriv', ['--no-new-privs', process.execPath, '--input-type=module', '-e', script], {
+    encoding: 'utf8',
+  });
   assert.equal(output.trim(), '64999 64999 refused refused');
 });
 

@@ -32,7 +32,10 @@ export function dropPrivileges(id: number): void {
   };
   for (const [field, value] of Object.entries(wanted)) {
     if (status.get(field) !== value) {
-      throw new HuskError('internal', `drop privileges to uid "${id}": ${field} is "${status.get(field)}", wanted "${value}"`);
+      throw new HuskError(
+        'internal',
+        `drop privileges to uid "${id}": ${field} is "${status.get(field)}", wanted "${value}"`,
+      );
     }
   }
 }

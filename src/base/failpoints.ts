@@ -38,10 +38,16 @@ export function parseFailpoints(text: string | undefined): Failpoints {
 function parsePair(pair: string): [string, { action: Action; left: number }] {
   const match = /^([a-z-]+(?:\.[a-z-]+)*)=(error|kill|hang)(?:\*(\d{1,6}))?$/.exec(pair);
   if (match === null) {
-    throw new HuskError('invalid-argument', `failpoint "${pair.slice(0, 80)}": wanted PLACE=error, kill or hang, and *N perhaps`);
+    throw new HuskError(
+      'invalid-argument',
+      `failpoint "${pair.slice(0, 80)}": wanted PLACE=error, kill or hang, and *N perhaps`,
+    );
   }
   const [, place, action, times] = match;
-  return [place as string, { action: action as Action, left: times === undefined ? Number.POSITIVE_INFINITY : Number(times) }];
+  return [
+    place as string,
+    { action: action as Action, left: times === undefined ? Number.POSITIVE_INFINITY : Number(times) },
+  ];
 }
 
 async function act(action: Action, place: string): Promise<void> {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
-import { existsSync } from 'node:fs';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { existsSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -10,7 +10,9 @@ import { detectCgroups } from './cgroups.ts';
 
 const unprivileged = process.getuid?.() !== 0 && 'needs root';
 
-test('a pod cgroup is limited, emptied by force and removed; removing twice is fine', { skip: unprivileged }, async () => {
+test('a pod cgroup is limited, emptied by force and removed; removing twice is fine', {
+  skip: unprivileged,
+}, async () => {
   const cgroups = await detectCgroups();
   const id = newSandboxId();
   const parent = `/husk-test-${process.pid}`;

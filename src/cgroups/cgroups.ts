@@ -36,9 +36,13 @@ export async function detectCgroups(mount = '/sys/fs/cgroup'): Promise<Cgroups> 
     }
   }
   if (hierarchies.length === 0) {
-    throw new HuskError('failed-precondition', `cgroups at "${mount}": neither a v2 hierarchy nor v1 controllers found`, {
-      hint: 'mount cgroup2 at /sys/fs/cgroup',
-    });
+    throw new HuskError(
+      'failed-precondition',
+      `cgroups at "${mount}": neither a v2 hierarchy nor v1 controllers found`,
+      {
+        hint: 'mount cgroup2 at /sys/fs/cgroup',
+      },
+    );
   }
   return new HostCgroups(unified ? 2 : 1, hierarchies);
 }
@@ -95,7 +99,9 @@ async function delegate(root: string, path: string): Promise<void> {
   for (let at = dirname(path); at.length >= root.length; at = dirname(at)) above.unshift(at);
   for (const folder of above) {
     await writeFile(join(folder, 'cgroup.subtree_control'), '+memory +pids +cpu').catch((caught: unknown) => {
-      throw new HuskError('failed-precondition', `hand controllers down in cgroup "${folder}": refused by the kernel`, { cause: caught });
+      throw new HuskError('failed-precondition', `hand controllers down in cgroup "${folder}": refused by the kernel`, {
+        cause: caught,
+      });
     });
   }
 }

@@ -11,10 +11,14 @@ test('a cgroupfs parent is taken as it is', () => {
 });
 
 test('a slice opens a level at every dash', () => {
-  assert.equal(expandSlice('kubepods-burstable-pod1.slice'), 'kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod1.slice');
+  assert.equal(
+    expandSlice('kubepods-burstable-pod1.slice'),
+    'kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod1.slice',
+  );
   assert.equal(podCgroup('test.slice', id), 'test.slice/husk-abababababab');
 });
 
 for (const parent of ['../x', 'a/../../x', '/a/./b', 'a//b', '-.slice']) {
-  test(`the parent "${parent}" is refused`, () => assert.throws(() => podCgroup(parent, id), { kind: 'invalid-argument' }));
+  test(`the parent "${parent}" is refused`, () =>
+    assert.throws(() => podCgroup(parent, id), { kind: 'invalid-argument' }));
 }

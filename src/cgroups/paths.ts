@@ -1,6 +1,7 @@
 /** Where a pod's cgroup lies, for cgroup v1 and v2, cgroupfs and systemd names. Pure. */
-import { shortId } from '../base/ids.ts';
+
 import { HuskError } from '../base/errors.ts';
+import { shortId } from '../base/ids.ts';
 
 /** The v1 hierarchies a pod joins; one that the host lacks is left out. */
 export const v1Controllers: readonly string[] = ['cpu', 'cpuacct', 'memory', 'pids', 'blkio', 'freezer'];
@@ -12,10 +13,14 @@ export const v1Controllers: readonly string[] = ['cpu', 'cpuacct', 'memory', 'pi
  * @throws HuskError `invalid-argument` for `..` or a name that is neither
  */
 export function podCgroup(parent: string, sandboxId: string): string {
-  const folder = parent === '' ? 'husk' : parent.endsWith('.slice') ? expandSlice(parent) : parent.replace(/^\/+|\/+$/g, '');
+  const folder =
+    parent === '' ? 'husk' : parent.endsWith('.slice') ? expandSlice(parent) : parent.replace(/^\/+|\/+$/g, '');
   const parts = folder.split('/');
   if (parts.some((part) => part === '..' || part === '.' || part === '' || part.includes('\0'))) {
-    throw new HuskError('invalid-argument', `config.linux.cgroup_parent "${parent.slice(0, 200)}": not a cgroup path or slice`);
+    throw new HuskError(
+      'invalid-argument',
+      `config.linux.cgroup_parent "${parent.slice(0, 200)}": not a cgroup path or slice`,
+    );
   }
   return `${folder}/husk-${shortId(sandboxId)}`;
 }

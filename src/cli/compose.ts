@@ -8,14 +8,18 @@ import { describeError } from '../base/errors.ts';
 import type { Failpoints } from '../base/failpoints.ts';
 import type { Log } from '../base/log.ts';
 import { detectCgroups } from '../cgroups/cgroups.ts';
+import type { RuntimeInfo } from '../cri/context.ts';
 import { type CriServer, createCriServer } from '../cri/server.ts';
+import type { HypervisorInfo } from '../hypervisor/hypervisor.ts';
 import { createQemuHypervisor, type QemuHypervisor } from '../hypervisor/qemu/hypervisor.ts';
+import type { ImageStore } from '../images/image-store.ts';
 import { parseHoldRecord, parseImageRecord } from '../images/records.ts';
-import { createImageStore } from '../images/store.ts';
+import { type ClosableImageStore, createImageStore } from '../images/store.ts';
 import { createNetwork } from '../network/host-network.ts';
-import { PodEngine } from '../pod/engine/pod-engine.ts';
+import type { Network } from '../network/network.ts';
+import { PodEngine, type PodEngineOptions } from '../pod/engine/pod-engine.ts';
 import { parseContainerRecord, parseSandboxRecord } from '../pod/parse-records.ts';
-import { openState } from '../state/open-state.ts';
+import { openState, type State } from '../state/open-state.ts';
 import { defaultDeadlines } from '../vm/options.ts';
 import { VmRuntime } from '../vm/vm-runtime.ts';
 import type { Config } from './config.ts';
@@ -44,79 +48,28 @@ export async function composeDaemon(config: Config, log: Log, failpoints: Failpo
   await using closing = new AsyncDisposableStack();
   await makeFolders(config);
   const state = closing.adopt(openState(config.rootDirectory, log), (open) => open.close());
-  const network = createNetwork(
-    {
-      configFolder: config.cniNetDir,
-      pluginFolders: config.cniPluginDir,
-      attachmentsFolder: join(config.rootDirectory, 'cni'),
-    },
-    log,
-  );
-  const images = closing.adopt(
-    await createImageStore({
-      folder: join(config.rootDirectory, 'images'),
-      images: state.records('image', parseImageRecord),
-      holds: state.records('image-hold', parseHoldRecord),
-      worker: { uid: uids.imageWorker, gid: uids.imageWorker, nodePath: process.execPath },
-      log,
-      registryConfigFolder: config.registryConfigDir,
-    }),
-    (store) => store.close(),
-  );
+  const network = openNetwork(config, log);
+  const images = closing.adopt(await openImages(config, state, log), (store) => store.close());
   // The hub is needed by the runtime, and the runtime's ears by the hub: events wait for what is made below.
   const ears = Promise.withResolvers<AgentEvents>();
   let podsLeft = false;
-  const hub = closing.adopt(await openHub(config, log, ears.promise), (open) => (podsLeft ? open.close() : open.shutdown()));
-  const hypervisor = closing.adopt(await openHypervisor(config, log, hub), (open) => open.close(podsLeft ? 'keep' : 'release'));
-  const info = hypervisor.info();
+  const hub = closing.adopt(await openHub(config, log, ears.promise), (open) =>
+    podsLeft ? open.close() : open.shutdown(),
+  );
+  const hypervisor = closing.adopt(await openHypervisor(config, log, hub), (open) =>
+    open.close(podsLeft ? 'keep' : 'release'),
+  );
   const cgroups = await detectCgroups();
-  const engine = new PodEngine({
-    sandboxes: state.records('sandbox', parseSandboxRecord),
-    containers: state.records('container', parseContainerRecord),
-    images,
-    runtimes: (events) => {
-      const vm = new VmRuntime({
-        hypervisor,
-        network,
-        hub,
-        cgroups,
-        events,
-        log,
-        clock: systemClock,
-        failpoints,
-        stateFolder: config.stateDirectory,
-        dataFolder: config.rootDirectory,
-        gatewayUid: uids.gateway,
-        uids: { first: uids.firstVm, count: uids.vms },
-        size: { vcpus: config.cpu, memoryMiB: config.memory },
-        diskBytes: config.diskMib * mib,
-        deadlines: defaultDeadlines,
-      });
-      ears.resolve(vm.agentEvents);
-      return { vm };
-    },
-    policy: { accelerator: info.accelerator, allowEmulation: config.allowEmulation, nativeNamespaces: [] },
-    clock: systemClock,
-    log,
+  const engine = openEngine(config, { state, images, log, accelerator: hypervisor.info().accelerator }, (events) => {
+    const parts = { hypervisor, network, hub, cgroups, events, log, clock: systemClock, failpoints };
+    const vm = new VmRuntime({ ...parts, ...vmSettings(config) });
+    ears.resolve(vm.agentEvents);
+    return { vm };
   });
   await engine.recover();
-  if (info.accelerator === 'kvm' || config.allowEmulation) await makeTemplate(hypervisor, config, log);
-  const cri = createCriServer({
-    engine,
-    images,
-    network,
-    info: {
-      version,
-      cgroupDriver: config.cgroupDriver,
-      accelerator: info.accelerator,
-      acceleratorReason: info.acceleratorReason,
-      hypervisorVersion: info.version,
-      allowEmulation: config.allowEmulation,
-      handlers: ['vm'],
-    },
-    log,
-    clock: systemClock,
-  });
+  await makeTemplate(hypervisor, config, log);
+  const info = runtimeInfo(config, hypervisor.info());
+  const cri = createCriServer({ engine, images, network, info, log, clock: systemClock });
   const owned = closing.move();
   return {
     cri,
@@ -125,6 +78,66 @@ export async function composeDaemon(config: Config, log: Log, failpoints: Failpo
       podsLeft = engine.sandboxes.list({ id: '', state: 'ready', labels: {} }).length > 0;
       await owned.disposeAsync();
     },
+  };
+}
+
+function openNetwork(config: Config, log: Log): Network {
+  const folders = { configFolder: config.cniNetDir, pluginFolders: config.cniPluginDir };
+  return createNetwork({ ...folders, attachmentsFolder: join(config.rootDirectory, 'cni') }, log);
+}
+
+function openImages(config: Config, state: State, log: Log): Promise<ClosableImageStore> {
+  return createImageStore({
+    folder: join(config.rootDirectory, 'images'),
+    images: state.records('image', parseImageRecord),
+    holds: state.records('image-hold', parseHoldRecord),
+    worker: { uid: uids.imageWorker, gid: uids.imageWorker, nodePath: process.execPath },
+    log,
+    registryConfigFolder: config.registryConfigDir,
+  });
+}
+
+interface EngineParts {
+  readonly state: State;
+  readonly images: ImageStore;
+  readonly log: Log;
+  readonly accelerator: 'kvm' | 'tcg';
+}
+
+function openEngine(config: Config, parts: EngineParts, runtimes: PodEngineOptions['runtimes']): PodEngine {
+  const { state, images, log, accelerator } = parts;
+  return new PodEngine({
+    sandboxes: state.records('sandbox', parseSandboxRecord),
+    containers: state.records('container', parseContainerRecord),
+    images,
+    runtimes,
+    policy: { accelerator, allowEmulation: config.allowEmulation, nativeNamespaces: [] },
+    clock: systemClock,
+    log,
+  });
+}
+
+function vmSettings(config: Config) {
+  return {
+    stateFolder: config.stateDirectory,
+    dataFolder: config.rootDirectory,
+    gatewayUid: uids.gateway,
+    uids: { first: uids.firstVm, count: uids.vms },
+    size: { vcpus: config.cpu, memoryMiB: config.memory },
+    diskBytes: config.diskMib * mib,
+    deadlines: defaultDeadlines,
+  };
+}
+
+function runtimeInfo(config: Config, hypervisor: HypervisorInfo): RuntimeInfo {
+  return {
+    version,
+    cgroupDriver: config.cgroupDriver,
+    accelerator: hypervisor.accelerator,
+    acceleratorReason: hypervisor.acceleratorReason,
+    hypervisorVersion: hypervisor.version,
+    allowEmulation: config.allowEmulation,
+    handlers: ['vm'],
   };
 }
 
@@ -139,10 +152,20 @@ async function makeFolders(config: Config): Promise<void> {
 /** The gateway goes on for the pods' streams when the daemon ends; without pods it ends too. */
 function openHub(config: Config, log: Log, events: Promise<AgentEvents>): Promise<GatewayHub> {
   const user = { uid: uids.gateway, gid: uids.gateway };
-  return createGatewayHub({ folder: join(config.stateDirectory, 'gateway'), user, nodePath: process.execPath, log, events });
+  return createGatewayHub({
+    folder: join(config.stateDirectory, 'gateway'),
+    user,
+    nodePath: process.execPath,
+    log,
+    events,
+  });
 }
 
-async function openHypervisor(config: Config, log: Log, hub: Parameters<typeof warmTemplate>[0]): Promise<QemuHypervisor> {
+async function openHypervisor(
+  config: Config,
+  log: Log,
+  hub: Parameters<typeof warmTemplate>[0],
+): Promise<QemuHypervisor> {
   return createQemuHypervisor({
     qemu: '/usr/bin/qemu-system-x86_64',
     programs: {
@@ -165,6 +188,7 @@ async function openHypervisor(config: Config, log: Log, hub: Parameters<typeof w
 
 /** Without a template VMs still start, by a cold boot: slower, and said in the log. */
 async function makeTemplate(hypervisor: QemuHypervisor, config: Config, log: Log): Promise<void> {
+  if (hypervisor.info().accelerator === 'tcg' && !config.allowEmulation) return;
   try {
     await hypervisor.prepareTemplate({ vcpus: config.cpu, memoryMiB: config.memory });
   } catch (caught) {

@@ -188,7 +188,10 @@ export type Config = { readonly [K in keyof Settings]: ReturnType<Settings[K]['p
  * @param file the text of config.toml; undefined: there is none
  * @throws HuskError `invalid-argument` that names the flag or the key of the file
  */
-export function resolveConfig(flags: Readonly<Partial<Record<keyof Settings, string>>>, file: string | undefined): Config {
+export function resolveConfig(
+  flags: Readonly<Partial<Record<keyof Settings, string>>>,
+  file: string | undefined,
+): Config {
   const fromFile = file === undefined ? new Map<string, string>() : parseFile(file);
   const entries = Object.entries(settings).map(([key, known]) => {
     const given = flags[key as keyof Settings];
@@ -200,7 +203,9 @@ export function resolveConfig(flags: Readonly<Partial<Record<keyof Settings, str
   });
   const [unknown] = fromFile.keys();
   if (unknown !== undefined) {
-    throw new HuskError('invalid-argument', `config file, key "${unknown}": no such setting`, { hint: 'see huskd --help for the names' });
+    throw new HuskError('invalid-argument', `config file, key "${unknown}": no such setting`, {
+      hint: 'see huskd --help for the names',
+    });
   }
   return Object.fromEntries(entries) as Config;
 }
@@ -209,9 +214,13 @@ function parseFile(content: string): Map<string, string> {
   const table = checked('config file', () => parse(content));
   return new Map(
     Object.entries(table).map(([key, value]) => {
-      if (Array.isArray(value)) return [key, value.join(',')];
-      if (['string', 'number', 'boolean', 'bigint'].includes(typeof value)) return [key, String(value)];
-      throw new HuskError('invalid-argument', `config file, key "${key}": must be a text, a number, true, false, or a list of texts`);
+      if (Array.isArray(value) && value.every((part) => typeof part === 'string')) return [key, value.join(',')];
+      if (typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean')
+        return [key, `${value}`];
+      throw new HuskError(
+        'invalid-argument',
+        `config file, key "${key}": must be a text, a number, true, false, or a list of texts`,
+      );
     }),
   );
 }

@@ -16,7 +16,10 @@ export function parseFlags(argv: readonly string[], version: string): Flags {
     .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : 2));
   const keys = new Map<string, keyof typeof settings>();
   for (const [key, known] of Object.entries(settings)) {
-    const option = command.createOption(`--${known.flag} <${known.value}>`, `${known.help} (default: ${String(known.fallback)})`);
+    const option = command.createOption(
+      `--${known.flag} <${known.value}>`,
+      `${known.help} (default: ${String(known.fallback)})`,
+    );
     command.addOption(option);
     keys.set(option.attributeName(), key as keyof typeof settings);
   }

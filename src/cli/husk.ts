@@ -1,7 +1,7 @@
 /** `husk`: what CRI clients cannot ask. crictl stays the CRI client. */
 import { ChannelCredentials, Metadata } from '@grpc/grpc-js';
 import { Command } from 'commander';
-import { HuskError, describeError } from '../base/errors.ts';
+import { describeError, HuskError } from '../base/errors.ts';
 import { type PodSandboxStatusResponse, RuntimeServiceClient } from '../gen/cri/v1/api.ts';
 import type { TimelineStep } from '../pod/records.ts';
 import { settings } from './config.ts';
@@ -13,7 +13,11 @@ const callMs = 10_000;
 const program = new Command('husk')
   .description('looks at husk: what CRI clients cannot ask')
   .version(version)
-  .option('-r, --runtime-endpoint <URL>', 'socket of huskd', process.env['CONTAINER_RUNTIME_ENDPOINT'] ?? settings.listen.fallback);
+  .option(
+    '-r, --runtime-endpoint <URL>',
+    'socket of huskd',
+    process.env['CONTAINER_RUNTIME_ENDPOINT'] ?? settings.listen.fallback,
+  );
 
 program
   .command('timeline')
@@ -48,7 +52,8 @@ async function podStatus(client: RuntimeServiceClient, podSandboxId: string): Pr
   const options = { deadline: Date.now() + callMs };
   client.podSandboxStatus({ podSandboxId, verbose: true }, new Metadata(), options, (error, response) => {
     if (error === null) resolve(response);
-    else reject(new HuskError('unavailable', `ask huskd for pod "${podSandboxId}": ${error.details}`, { cause: error }));
+    else
+      reject(new HuskError('unavailable', `ask huskd for pod "${podSandboxId}": ${error.details}`, { cause: error }));
   });
   return promise;
 }

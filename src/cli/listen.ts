@@ -10,5 +10,8 @@ const maxPathBytes = 107;
 export function socketPathOf(url: string): string {
   const path = url.startsWith('unix://') ? url.slice('unix://'.length) : '';
   if (path.startsWith('/') && Buffer.byteLength(path) <= maxPathBytes) return path;
-  throw new HuskError('invalid-argument', `--listen "${url}": must be unix:// and an absolute path of at most ${maxPathBytes} bytes`);
+  throw new HuskError(
+    'invalid-argument',
+    `--listen "${url}": must be unix:// and an absolute path of at most ${maxPathBytes} bytes`,
+  );
 }

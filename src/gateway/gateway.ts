@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { HuskError } from '../base/errors.ts';
 import type { ContainerOffsets, HelloResponse } from '../gen/agent/v1/agent.ts';
 import type { SessionEvent, SessionRequest } from '../gen/gateway/v1/gateway.ts';
-import { Vm, type VmDependencies } from './vm/vm.ts';
+import { Vm, type VmDependencies } from './guest/vm.ts';
 
 /** Where the events of a session go. */
 export interface SessionSink {
@@ -131,3 +131,5 @@ function nextOf(vm: Vm): SessionEvent | undefined {
     return vm.next();
   }
 }
+
+export type { Vm } from './guest/vm.ts';

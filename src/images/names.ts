@@ -1,6 +1,7 @@
 /** Which image a name means, and which names an image gets. Pure. */
-import type { Digest } from '../base/ids.ts';
+
 import { HuskError } from '../base/errors.ts';
+import type { Digest } from '../base/ids.ts';
 import type { ImageRecord } from './records.ts';
 import { parseReference, type Reference, repoDigest, repositoryName, repoTag } from './reference.ts';
 

@@ -93,10 +93,10 @@ export class PullJob {
     }
   }
 
-  /** Takes the layers over. Only now: no process that could still write to them is left. */
+  /** Takes the layers over. Only now, after a good end: no process that could still write to them is left. */
   async #land(): Promise<void> {
     for (const [diffId, { number, resolve, reject }] of this.#landings) {
-      const bytes = this.#made.get(number);
+      const bytes = this.#worker.failure === undefined ? this.#made.get(number) : undefined;
       if (bytes === undefined) {
         const fallback = new HuskError('internal', `pull layer "${diffId}": the worker ended without it`);
         reject(this.#worker.failure ?? fallback);

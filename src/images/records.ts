@@ -1,6 +1,7 @@
 /** The image store's durable records. */
-import type { Digest } from '../base/ids.ts';
+
 import { HuskError } from '../base/errors.ts';
+import type { Digest } from '../base/ids.ts';
 import type { ImageRunConfig } from './image-store.ts';
 import { asCount, asDigest, asList, asObject, asText } from './json.ts';
 import { parseStoredConfig } from './worker/protocol.ts';

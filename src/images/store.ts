@@ -3,6 +3,7 @@ import { HuskError, isKind } from '../base/errors.ts';
 import type { Digest } from '../base/ids.ts';
 import type { Log } from '../base/log.ts';
 import type { RecordStore } from '../base/records.ts';
+import { prepareCodeCache } from './code-cache.ts';
 import { areFor } from './credentials.ts';
 import { Flights } from './flights.ts';
 import { loadHosts } from './host-files.ts';
@@ -51,7 +52,11 @@ const maxRounds = 3;
  */
 export async function createImageStore(options: ImageStoreOptions): Promise<ClosableImageStore> {
   const files = await LayerFiles.open(options.folder);
-  const store = new Store(options, files);
+  const codeCache = await prepareCodeCache(options.folder, options.worker).catch((cause: unknown) => {
+    options.log.warn({ cause }, 'the image worker could not be compiled ahead: pulls start slower');
+    return undefined;
+  });
+  const store = new Store({ ...options, worker: { ...options.worker, codeCache } }, files);
   await store.sweep();
   return store;
 }
@@ -184,6 +189,7 @@ class Store implements ClosableImageStore {
       await this.#files.checkRoom(missing.reduce((sum, layer) => sum + layer.size, 0));
     } catch (caught) {
       job.kill();
+      await job.over;
       throw caught;
     }
     // No wait from here to `start`: what is missing and not on its way is ours.

@@ -1,4 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { StringDecoder } from 'node:string_decoder';
 import { HuskError } from '../base/errors.ts';
@@ -19,6 +20,8 @@ export interface WorkerIdentity {
   readonly gid: number;
   /** The Node to run; readable by the uid. */
   readonly nodePath: string;
+  /** Compiled code of the worker, see `prepareCodeCache`. */
+  readonly codeCache?: string | undefined;
 }
 
 /** V8's heap, in MiB: names of a layer's entries are the most it holds. */
@@ -26,7 +29,9 @@ const heapMiB = 512;
 /** Bytes of private memory: heap, zstd windows (128 MiB each) and slack. */
 const dataBytes = 3 * 1024 ** 3;
 const maxFiles = 256;
-const entry = join(import.meta.dirname, 'worker', 'main.ts');
+
+/** The worker's program. */
+export const workerEntry: string = join(import.meta.dirname, 'worker', 'main.ts');
 
 /** A running worker. */
 export class WorkerProcess {
@@ -44,7 +49,11 @@ export class WorkerProcess {
     const [file = '', ...args] = workerArgv(job, identity);
     this.#child = spawn(file, args, {
       cwd: '/',
-      env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C' },
+      env: {
+        PATH: '/usr/sbin:/usr/bin:/sbin:/bin',
+        LC_ALL: 'C',
+        ...(identity.codeCache === undefined ? {} : { NODE_COMPILE_CACHE: identity.codeCache }),
+      },
       stdio: ['pipe', 'pipe', 'pipe'],
     });
     const { promise, resolve } = Promise.withResolvers<void>();
@@ -81,13 +90,16 @@ export class WorkerProcess {
 
   /** Ends the worker and all it started, at once. */
   kill(): void {
-    this.#failure ??= new HuskError('cancelled', 'pull image: cancelled');
-    this.#child.kill('SIGKILL');
+    this.#fail(new HuskError('cancelled', 'pull image: cancelled'));
   }
 
   #fail(error: HuskError): void {
     this.#failure ??= error;
-    this.#child.kill('SIGKILL');
+    const children = this.#child.pid === undefined ? [] : childrenOf(this.#child.pid);
+    // The first process of the namespace takes all others with it, and unshare waits for that. Killing
+    // unshare instead would rely on a death signal that a hostile worker can switch off.
+    for (const pid of children) process.kill(pid, 'SIGKILL');
+    if (children.length === 0) this.#child.kill('SIGKILL');
   }
 
   #onLine(line: string, job: Job, onEvent: (event: WorkerEvent) => void): void {
@@ -124,21 +136,35 @@ export class WorkerProcess {
   }
 }
 
+/** Children of a process of ours that still runs, so that its children's ids cannot have been reused. */
+function childrenOf(pid: number): number[] {
+  try {
+    return readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').filter(Boolean).map(Number);
+  } catch {
+    return [];
+  }
+}
+
 /**
  * The command line: no capabilities, no way to gain any, few resources, and a process namespace of
  * its own, so that nothing it started can outlive it and keep its files open. It dies with huskd.
  */
 export function workerArgv(job: Job, identity: WorkerIdentity): string[] {
-  const drop = ['--reuid', String(identity.uid), '--regid', String(identity.gid), '--clear-groups', '--no-new-privs'];
-  const caps = ['--bounding-set=-all', '--inh-caps=-all', '--ambient-caps=-all'];
   const fileBytes = Math.max(job.limits.layerBytes, job.limits.unpackedLayerBytes);
   const limits = ['--core=0', `--nofile=${maxFiles}`, `--fsize=${fileBytes}`, `--data=${dataBytes}`];
   return [
     ...['setpriv', '--pdeathsig', 'KILL', '--'],
     ...['unshare', '--pid', '--fork', '--kill-child', '--ipc', '--mount', '--mount-proc', '--'],
     // Dropping ids clears the death signal that unshare asked for: asked for again.
-    ...['setpriv', ...drop, ...caps, '--pdeathsig', 'KILL', '--'],
+    ...dropRights(identity),
     ...['prlimit', ...limits, '--'],
-    ...[identity.nodePath, `--max-old-space-size=${heapMiB}`, entry],
+    ...[identity.nodePath, `--max-old-space-size=${heapMiB}`, workerEntry],
   ];
+}
+
+/** The command line that takes every right away before what follows it is run. */
+export function dropRights(identity: WorkerIdentity): string[] {
+  const ids = ['--reuid', String(identity.uid), '--regid', String(identity.gid), '--clear-groups', '--no-new-privs'];
+  const capabilities = ['--bounding-set=-all', '--inh-caps=-all', '--ambient-caps=-all'];
+  return ['setpriv', ...ids, ...capabilities, '--pdeathsig', 'KILL', '--'];
 }

@@ -21,7 +21,10 @@ test('ALL adds and drops everything, and single names count on top', () => {
 });
 
 test('an unknown capability is refused by name', () => {
-  assert.throws(() => resolveCapabilities(['FLY'], []), { kind: 'invalid-argument', message: /add_capabilities "FLY"/ });
+  assert.throws(() => resolveCapabilities(['FLY'], []), {
+    kind: 'invalid-argument',
+    message: /add_capabilities "FLY"/,
+  });
 });
 
 test('inheritable and ambient sets are empty unless asked for', () => {

@@ -82,7 +82,9 @@ export function resolveCapabilities(add: readonly string[], drop: readonly strin
 
 /** The five sets: inheritable and ambient stay empty (CVE-2022-24769), but for what CRI asks as ambient. */
 export function capabilitySets(names: readonly string[], ambient: readonly string[] = []): OciCapabilities {
-  const asked = ambient.map((name) => normalise(name, 'add_ambient_capabilities')).filter((name) => names.includes(name));
+  const asked = ambient
+    .map((name) => normalise(name, 'add_ambient_capabilities'))
+    .filter((name) => names.includes(name));
   return {
     bounding: [...names],
     effective: [...names],

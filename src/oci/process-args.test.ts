@@ -14,7 +14,9 @@ for (const [words, command, args, expected] of [
 }
 
 test('no command anywhere is refused', () => {
-  assert.throws(() => processArgs({ command: [], args: [], imageEntrypoint: [], imageCmd: [] }), { kind: 'invalid-argument' });
+  assert.throws(() => processArgs({ command: [], args: [], imageEntrypoint: [], imageCmd: [] }), {
+    kind: 'invalid-argument',
+  });
 });
 
 test('the pod overrides the image, the image overrides the default path', () => {

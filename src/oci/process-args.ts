@@ -16,7 +16,8 @@ interface CommandSources {
  */
 export function processArgs(sources: CommandSources): string[] {
   const { command, args, imageEntrypoint, imageCmd } = sources;
-  const line = command.length > 0 ? [...command, ...args] : [...imageEntrypoint, ...(args.length > 0 ? args : imageCmd)];
+  const line =
+    command.length > 0 ? [...command, ...args] : [...imageEntrypoint, ...(args.length > 0 ? args : imageCmd)];
   if (line.length === 0) {
     throw new HuskError('invalid-argument', 'config.command: neither the container nor its image names a command', {
       hint: 'set command in the container, or use an image with an entrypoint',

@@ -1,6 +1,7 @@
 /** CRI resource limits as OCI resources. Zero means "not set" in CRI. */
-import type { LinuxContainerResources } from '../gen/cri/v1/api.ts';
+
 import { HuskError } from '../base/errors.ts';
+import type { LinuxContainerResources } from '../gen/cri/v1/api.ts';
 import type { OciResources } from './runtime-spec.ts';
 
 /**
@@ -27,7 +28,12 @@ export function ociResources(resources: LinuxContainerResources | undefined, pri
     ...(Object.keys(cpu).length === 0 ? {} : { cpu }),
     ...(resources.hugepageLimits.length === 0
       ? {}
-      : { hugepageLimits: resources.hugepageLimits.map((page) => ({ pageSize: page.pageSize, limit: Number(page.limit) })) }),
+      : {
+          hugepageLimits: resources.hugepageLimits.map((page) => ({
+            pageSize: page.pageSize,
+            limit: Number(page.limit),
+          })),
+        }),
     ...(Object.keys(resources.unified).length === 0 ? {} : { unified: { ...resources.unified } }),
   };
 }
@@ -35,7 +41,10 @@ export function ociResources(resources: LinuxContainerResources | undefined, pri
 function positive<K extends string>(field: string, value: bigint, key: K): Partial<Record<K, number>> {
   if (value === 0n) return {};
   if (value < 0n || value > BigInt(Number.MAX_SAFE_INTEGER)) {
-    throw new HuskError('invalid-argument', `config.linux.resources.${field} "${value}": must not be negative or above 2^53`);
+    throw new HuskError(
+      'invalid-argument',
+      `config.linux.resources.${field} "${value}": must not be negative or above 2^53`,
+    );
   }
   const entry: Partial<Record<K, number>> = {};
   entry[key] = Number(value);

@@ -47,7 +47,15 @@ export interface OciLinux {
   sysctl?: Record<string, string>;
   cgroupsPath: string;
   resources: OciResources;
-  devices?: { path: string; type: 'c' | 'b' | 'p'; major: number; minor: number; fileMode: number; uid: number; gid: number }[];
+  devices?: {
+    path: string;
+    type: 'c' | 'b' | 'p';
+    major: number;
+    minor: number;
+    fileMode: number;
+    uid: number;
+    gid: number;
+  }[];
   seccomp?: OciSeccomp;
   maskedPaths: string[];
   readonlyPaths: string[];

@@ -5,11 +5,23 @@ import { defaultSeccompProfile } from './seccomp.ts';
 
 const plain = defaultSeccompProfile(defaultCapabilities);
 const allows = (profile: typeof plain, name: string): boolean =>
-  profile.syscalls.some((rule) => rule.action === 'SCMP_ACT_ALLOW' && rule.names.includes(name) && rule.args === undefined);
+  profile.syscalls.some(
+    (rule) => rule.action === 'SCMP_ACT_ALLOW' && rule.names.includes(name) && rule.args === undefined,
+  );
 
 test('what is not on the list answers EPERM', () => {
   assert.equal(plain.defaultAction, 'SCMP_ACT_ERRNO');
-  for (const name of ['keyctl', 'bpf', 'mount', 'unshare', 'setns', 'init_module', 'reboot', 'io_uring_setup', 'userfaultfd']) {
+  for (const name of [
+    'keyctl',
+    'bpf',
+    'mount',
+    'unshare',
+    'setns',
+    'init_module',
+    'reboot',
+    'io_uring_setup',
+    'userfaultfd',
+  ]) {
     assert.ok(!allows(plain, name), name);
   }
 });

@@ -33,23 +33,35 @@ test('a privileged container has every capability, no filter and no hidden path'
 });
 
 test('RuntimeDefault brings our profile, Unconfined none', () => {
-  assert.equal(build({ linux: { securityContext: { seccomp: { profileType: 0 } } } }).linux.seccomp?.defaultAction, 'SCMP_ACT_ERRNO');
+  assert.equal(
+    build({ linux: { securityContext: { seccomp: { profileType: 0 } } } }).linux.seccomp?.defaultAction,
+    'SCMP_ACT_ERRNO',
+  );
   assert.equal(build({ linux: { securityContext: { seccomp: { profileType: 1 } } } }).linux.seccomp, undefined);
 });
 
 test('limits reach the spec only when they are set', () => {
-  const spec = build({ linux: { resources: { memoryLimitInBytes: 1n << 26n, cpuQuota: 50_000n, cpuPeriod: 100_000n, oomScoreAdj: -998n } } });
+  const spec = build({
+    linux: { resources: { memoryLimitInBytes: 1n << 26n, cpuQuota: 50_000n, cpuPeriod: 100_000n, oomScoreAdj: -998n } },
+  });
   assert.deepEqual(spec.linux.resources.memory, { limit: 67_108_864 });
   assert.deepEqual(spec.linux.resources.cpu, { quota: 50_000, period: 100_000 });
   assert.equal(spec.process.oomScoreAdj, -998);
-  assert.throws(() => build({ linux: { resources: { memoryLimitInBytes: -1n } } }), { kind: 'invalid-argument', message: /memory_limit/ });
+  assert.throws(() => build({ linux: { resources: { memoryLimitInBytes: -1n } } }), {
+    kind: 'invalid-argument',
+    message: /memory_limit/,
+  });
 });
 
 test('an environment value that is not text is refused by name', () => {
-  assert.throws(() => build({ envs: [{ key: 'BAD', value: Buffer.from([0xff, 0xfe]) }] }), { kind: 'invalid-argument', message: /"BAD"/ });
+  assert.throws(() => build({ envs: [{ key: 'BAD', value: Buffer.from([0xff, 0xfe]) }] }), {
+    kind: 'invalid-argument',
+    message: /"BAD"/,
+  });
 });
 
-const security = (fields: object) => ContainerConfig.fromPartial({ linux: { securityContext: fields } }).linux?.securityContext;
+const security = (fields: object) =>
+  ContainerConfig.fromPartial({ linux: { securityContext: fields } }).linux?.securityContext;
 
 for (const [words, fields, expected] of [
   ['the image decides when the pod says nothing', {}, 'www-data:7'],
@@ -62,10 +74,16 @@ for (const [words, fields, expected] of [
 
 for (const value of [-1n, 4_294_967_295n, 4_294_967_296n, 2n ** 63n - 1n]) {
   test(`user: the uid ${value} is refused`, () => {
-    assert.throws(() => userRequest(security({ runAsUser: { value } }), ''), { kind: 'invalid-argument', message: /run_as_user/ });
+    assert.throws(() => userRequest(security({ runAsUser: { value } }), ''), {
+      kind: 'invalid-argument',
+      message: /run_as_user/,
+    });
   });
 }
 
 test('user: a group without a user is refused', () => {
-  assert.throws(() => userRequest(security({ runAsGroup: { value: 1n } }), ''), { kind: 'invalid-argument', message: /needs run_as_user/ });
+  assert.throws(() => userRequest(security({ runAsGroup: { value: 1n } }), ''), {
+    kind: 'invalid-argument',
+    message: /needs run_as_user/,
+  });
 });

@@ -1,6 +1,7 @@
 /** The OCI runtime spec of a container in a VM pod, from CRI's wish and the image. Pure. */
-import type { ContainerConfig, LinuxContainerSecurityContext } from '../gen/cri/v1/api.ts';
+
 import { HuskError } from '../base/errors.ts';
+import type { ContainerConfig, LinuxContainerSecurityContext } from '../gen/cri/v1/api.ts';
 import { allCapabilities, capabilitySets, resolveCapabilities } from './capabilities.ts';
 import { defaultMaskedPaths, defaultReadonlyPaths } from './default-paths.ts';
 import { defaultMounts } from './mounts.ts';
@@ -75,7 +76,10 @@ export function buildSpec(input: SpecInput): OciSpec {
 
 function containerCapabilities(security: LinuxContainerSecurityContext | undefined): readonly string[] {
   if (security?.privileged) return allCapabilities;
-  return resolveCapabilities(security?.capabilities?.addCapabilities ?? [], security?.capabilities?.dropCapabilities ?? []);
+  return resolveCapabilities(
+    security?.capabilities?.addCapabilities ?? [],
+    security?.capabilities?.dropCapabilities ?? [],
+  );
 }
 
 /** The VM is the pod: its network, IPC and UTS namespaces are the pod's. */

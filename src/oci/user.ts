@@ -1,6 +1,7 @@
 /** Who a container runs as: CRI's fields and the image's user joined into one text, strictly. */
-import type { LinuxContainerSecurityContext } from '../gen/cri/v1/api.ts';
+
 import { HuskError } from '../base/errors.ts';
+import type { LinuxContainerSecurityContext } from '../gen/cri/v1/api.ts';
 
 const maxId = 2n ** 32n - 2n;
 

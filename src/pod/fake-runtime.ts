@@ -3,7 +3,7 @@
  * tests of what stands above it. The `FakeNode` outlives the runtime, as a node outlives a daemon.
  */
 import { HuskError } from '../base/errors.ts';
-import type { ExecSyncResult, PodRuntime, PodRuntimeEvents } from './pod-runtime.ts';
+import type { ExecCommand, ExecSyncResult, PodRuntime, PodRuntimeEvents } from './pod-runtime.ts';
 import type { ContainerRecord, SandboxRecord, SandboxStatus } from './records.ts';
 
 type Method = Exclude<keyof PodRuntime, 'name'>;
@@ -102,8 +102,7 @@ export class FakeRuntime implements PodRuntime {
   async createContainer(
     sandbox: SandboxRecord,
     container: ContainerRecord,
-    _config: unknown,
-    _image: unknown,
+    _wish: unknown,
     signal: AbortSignal,
   ): Promise<{ user: { uid: number; gid: number; supplementalGroups: number[] } }> {
     this.#containers(sandbox).set(container.id, 'created');
@@ -137,8 +136,7 @@ export class FakeRuntime implements PodRuntime {
   async execSync(
     _sandbox: SandboxRecord,
     container: ContainerRecord,
-    command: readonly string[],
-    timeoutSeconds: number,
+    { command, timeoutSeconds }: ExecCommand,
     signal: AbortSignal,
   ): Promise<ExecSyncResult> {
     await this.#node.pass('execSync', container.id, signal);

@@ -23,6 +23,19 @@ export interface PodRuntimeEvents {
   saveSandbox(sandboxId: string, change: Partial<SandboxStatus>): void;
 }
 
+/** What a container is made of. */
+export interface ContainerWish {
+  readonly config: ContainerConfig;
+  readonly image: Image;
+}
+
+/** A command to be run in a container. */
+export interface ExecCommand {
+  readonly command: readonly string[];
+  /** Seconds; then it is killed. 0: no limit. */
+  readonly timeoutSeconds: number;
+}
+
 /**
  * Runs pods of one kind. Every method may be repeated; stop and remove finish what an
  * earlier try left, and succeed when there is nothing to do.
@@ -42,8 +55,7 @@ export interface PodRuntime {
   createContainer(
     sandbox: SandboxRecord,
     container: ContainerRecord,
-    config: ContainerConfig,
-    image: Image,
+    wish: ContainerWish,
     signal: AbortSignal,
   ): Promise<Pick<ContainerStatusRecord, 'user'>>;
   startContainer(
@@ -57,8 +69,7 @@ export interface PodRuntime {
   execSync(
     sandbox: SandboxRecord,
     container: ContainerRecord,
-    command: readonly string[],
-    timeoutSeconds: number,
+    command: ExecCommand,
     signal: AbortSignal,
   ): Promise<ExecSyncResult>;
   reopenLog(sandbox: SandboxRecord, container: ContainerRecord): Promise<void>;

@@ -37,7 +37,8 @@ const target = (command: string[], fields: object = {}) => ({
   stderr: true,
   ...fields,
 });
-const execUrl = (command: string[], fields: object = {}) => server.url({ route: 'exec', target: target(command, fields) });
+const execUrl = (command: string[], fields: object = {}) =>
+  server.url({ route: 'exec', target: target(command, fields) });
 
 interface Answer {
   readonly code: number;
@@ -63,7 +64,10 @@ async function upgrade(url: string, headers: Record<string, string | string[]>):
   return promise;
 }
 
-const spdy = (versions: string): Record<string, string> => ({ Upgrade: 'SPDY/3.1', 'X-Stream-Protocol-Version': versions });
+const spdy = (versions: string): Record<string, string> => ({
+  Upgrade: 'SPDY/3.1',
+  'X-Stream-Protocol-Version': versions,
+});
 
 async function run(url: string, versions: string, names: string[], input?: Buffer) {
   const { code, headers, client } = await upgrade(url, spdy(versions));
@@ -81,7 +85,11 @@ async function run(url: string, versions: string, names: string[], input?: Buffe
 }
 
 test('exec over SPDY: output, error stream, exit code', async () => {
-  const { protocol, text } = await run(execUrl(['exit', '3', 'oh', 'no']), 'v5.channel.k8s.io,v4.channel.k8s.io', ['error', 'stdout', 'stderr']);
+  const { protocol, text } = await run(execUrl(['exit', '3', 'oh', 'no']), 'v5.channel.k8s.io,v4.channel.k8s.io', [
+    'error',
+    'stdout',
+    'stderr',
+  ]);
   assert.equal(protocol, 'v5.channel.k8s.io');
   assert.equal(text('stderr').toString(), 'oh no');
   assert.equal(JSON.parse(text('error').toString()).details.causes[0].message, '3');
@@ -91,7 +99,12 @@ for (const version of ['v4', 'v3', 'v2', '']) {
   const name = `${version === '' ? '' : `${version}.`}channel.k8s.io`;
   test(`exec with ${name}: 8 MiB through cat come back whole`, async () => {
     const input = randomBytes(8 * 1024 * 1024);
-    const { text } = await run(execUrl(['cat'], { stdin: true, stderr: false }), name, ['error', 'stdin', 'stdout'], input);
+    const { text } = await run(
+      execUrl(['cat'], { stdin: true, stderr: false }),
+      name,
+      ['error', 'stdin', 'stdout'],
+      input,
+    );
     const sha = (bytes: Buffer) => createHash('sha256').update(bytes).digest('hex');
     assert.equal(sha(text('stdout')), sha(input));
     assert.equal(text('error').toString(), version === 'v4' ? '{"metadata":{},"status":"Success"}' : '');
@@ -124,7 +137,10 @@ test('a token is good once; then, and for unknown ones, 404', async () => {
   assert.equal((await upgrade(url, spdy('v4.channel.k8s.io'))).code, 101);
   assert.equal((await upgrade(url, spdy('v4.channel.k8s.io'))).code, 404);
   assert.equal((await upgrade(url.replace(/[^/]*$/, 'x'.repeat(32)), spdy('v4.channel.k8s.io'))).code, 404);
-  assert.equal((await upgrade(execUrl(['exit', '0']).replace('/exec/', '/attach/'), spdy('v4.channel.k8s.io'))).code, 404);
+  assert.equal(
+    (await upgrade(execUrl(['exit', '0']).replace('/exec/', '/attach/'), spdy('v4.channel.k8s.io'))).code,
+    404,
+  );
 });
 
 test('missing headers are a 400, unknown protocols a 403 that names the known ones', async () => {
@@ -153,7 +169,10 @@ test('port-forward: bytes both ways, and an error text for a closed port', async
   const refused = await client?.open(headers('81', '1', 'error'), true);
   const dead = await client?.open(headers('81', '1', 'data'));
   assert.equal(await refused?.ended, 'fin');
-  assert.match(Buffer.concat(refused?.received ?? []).toString(), /error forwarding port 81 to pod p: connect to port 81: refused/);
+  assert.match(
+    Buffer.concat(refused?.received ?? []).toString(),
+    /error forwarding port 81 to pod p: connect to port 81: refused/,
+  );
   assert.equal(await dead?.ended, 'reset');
 });
 
@@ -172,7 +191,8 @@ test('exec over WebSocket v5: channels, half-close, status', async () => {
   socket.send(Buffer.from([255, 0]));
   const [code] = await once(socket, 'close');
   assert.equal(code, 1000);
-  const channel = (number: number) => Buffer.concat(got.filter((each) => each[0] === number).map((each) => each.subarray(1))).toString();
+  const channel = (number: number) =>
+    Buffer.concat(got.filter((each) => each[0] === number).map((each) => each.subarray(1))).toString();
   assert.equal(channel(1), 'hello');
   assert.equal(JSON.parse(channel(3)).status, 'Success');
   assert.ok(got.some((each) => each[0] === 255 && each[1] === 1));
@@ -183,13 +203,20 @@ test('exec over base64 WebSocket', async () => {
   const got: string[] = [];
   socket.on('message', (data: Buffer) => got.push(data.toString()));
   await once(socket, 'close');
-  const channel = (number: string) => got.filter((each) => each.startsWith(number)).map((each) => Buffer.from(each.slice(1), 'base64').toString()).join('');
+  const channel = (number: string) =>
+    got
+      .filter((each) => each.startsWith(number))
+      .map((each) => Buffer.from(each.slice(1), 'base64').toString())
+      .join('');
   assert.equal(channel('2'), 'bad');
   assert.equal(JSON.parse(channel('3')).details.causes[0].message, '4');
 });
 
 test('text on a binary protocol, and an unknown channel, close the connection', async () => {
-  for (const [message, expected] of [['text', 1003], [Buffer.from([9, 1]), 1002]] as const) {
+  for (const [message, expected] of [
+    ['text', 1003],
+    [Buffer.from([9, 1]), 1002],
+  ] as const) {
     const socket = webSocket(execUrl(['cat'], { stdin: true }), 'v4.channel.k8s.io');
     await once(socket, 'open');
     socket.send(message);
@@ -224,7 +251,11 @@ test('port-forward through the WebSocket tunnel', async () => {
     const tunnel: WebSocket = Reflect.construct(WebSocket, [null, undefined, { autoPong: true }]);
     // The client's half of ws (it masks), on a connection that was upgraded by hand: ws refuses the protocol's name.
     Reflect.set(tunnel, '_isServer', false);
-    Reflect.get(tunnel, 'setSocket').call(tunnel, socket, head, { maxPayload: 0, skipUTF8Validation: true, allowSynchronousEvents: true });
+    Reflect.get(tunnel, 'setSocket').call(tunnel, socket, head, {
+      maxPayload: 0,
+      skipUTF8Validation: true,
+      allowSynchronousEvents: true,
+    });
     resolve(spdyClient(createWebSocketStream(tunnel)));
   });
   call.end();

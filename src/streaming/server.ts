@@ -76,14 +76,20 @@ interface Upgrade {
   readonly head: Buffer;
 }
 
-async function serveUpgrade(options: StreamingServerOptions, tickets: TokenCache<Ticket>, upgrade: Upgrade): Promise<void> {
+async function serveUpgrade(
+  options: StreamingServerOptions,
+  tickets: TokenCache<Ticket>,
+  upgrade: Upgrade,
+): Promise<void> {
   const { request, socket, head } = upgrade;
   const path = parsePath(request.url ?? '');
   const ticket = path === undefined ? undefined : tickets.consume(path.token);
-  if (path === undefined || ticket === undefined || ticket.route !== path.route) return refuse(socket, 404, 'unknown, used or expired token');
+  if (path === undefined || ticket === undefined || ticket.route !== path.route)
+    return refuse(socket, 404, 'unknown, used or expired token');
   const choice = chooseProtocol(path.route, request.headers);
   if ('refused' in choice) return refuse(socket, choice.refused, choice.message, choice.accepted);
-  if ('setTimeout' in socket && typeof socket.setTimeout === 'function') socket.setTimeout(idleMs, () => socket.destroy());
+  if ('setTimeout' in socket && typeof socket.setTimeout === 'function')
+    socket.setTimeout(idleMs, () => socket.destroy());
   if (choice.transport === 'websocket') return serveWebSocket(options.runtime, ticket, upgrade, choice);
   socket.write(
     `HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\nX-Stream-Protocol-Version: ${choice.protocol}\r\n\r\n`,
@@ -99,14 +105,20 @@ async function serveWebSocket(
   { request, socket, head }: Upgrade,
   choice: Extract<Choice, { transport: 'websocket' }>,
 ): Promise<void> {
-  const server = new WebSocketServer({ noServer: true, maxPayload: maxMessageBytes, handleProtocols: () => choice.protocol || false });
+  const server = new WebSocketServer({
+    noServer: true,
+    maxPayload: maxMessageBytes,
+    handleProtocols: () => choice.protocol || false,
+  });
   if (choice.tunnel) {
     // A `/` is no token character, so ws refuses the name of the tunnel: it is taken out and answered by hand.
     delete request.headers['sec-websocket-protocol'];
     server.on('headers', (lines) => void lines.push(`Sec-WebSocket-Protocol: ${choice.protocol}`));
   }
   const { promise, resolve, reject } = Promise.withResolvers<WebSocket>();
-  socket.once('close', () => reject(new HuskError('cancelled', 'upgrade to websocket: the client is gone', { stage: 'streaming' })));
+  socket.once('close', () =>
+    reject(new HuskError('cancelled', 'upgrade to websocket: the client is gone', { stage: 'streaming' })),
+  );
   server.handleUpgrade(request, socket, head, resolve);
   const webSocket = await promise;
   if (ticket.route !== 'portforward') {

@@ -28,10 +28,14 @@ export class TokenCache<T> {
   insert(request: T): string {
     this.#dropExpired();
     if (this.#tickets.size >= maxInFlight) {
-      throw new HuskError('resource-exhausted', `open a stream: ${maxInFlight} requests wait for their clients already`, {
-        stage: 'streaming',
-        hint: 'try again in a minute',
-      });
+      throw new HuskError(
+        'resource-exhausted',
+        `open a stream: ${maxInFlight} requests wait for their clients already`,
+        {
+          stage: 'streaming',
+          hint: 'try again in a minute',
+        },
+      );
     }
     const token = randomBytes(tokenBytes).toString('base64url');
     this.#tickets.set(token, { request, expiresAtMs: this.#clock.monotonicMs() + lifeMs });

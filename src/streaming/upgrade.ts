@@ -6,12 +6,24 @@ export type Route = 'exec' | 'attach' | 'portforward';
 
 export type Choice =
   | { readonly transport: 'spdy'; readonly protocol: string; readonly version: number }
-  | { readonly transport: 'websocket'; readonly protocol: string; readonly base64: boolean; readonly halfClose: boolean; readonly tunnel: boolean }
+  | {
+      readonly transport: 'websocket';
+      readonly protocol: string;
+      readonly base64: boolean;
+      readonly halfClose: boolean;
+      readonly tunnel: boolean;
+    }
   | { readonly refused: 400 | 403; readonly message: string; readonly accepted: readonly string[] };
 
 export const portForwardProtocol = 'portforward.k8s.io';
 export const tunnelProtocol = `SPDY/3.1+${portForwardProtocol}`;
-const commandWebSockets = ['v5.channel.k8s.io', 'v4.channel.k8s.io', 'v4.base64.channel.k8s.io', 'channel.k8s.io', 'base64.channel.k8s.io'];
+const commandWebSockets = [
+  'v5.channel.k8s.io',
+  'v4.channel.k8s.io',
+  'v4.base64.channel.k8s.io',
+  'channel.k8s.io',
+  'base64.channel.k8s.io',
+];
 
 /** `/exec/TOKEN` and the like. */
 export function parsePath(url: string): { route: Route; token: string } | undefined {
@@ -24,12 +36,17 @@ export function chooseProtocol(route: Route, headers: IncomingHttpHeaders): Choi
   const upgrade = (headers.upgrade ?? '').toLowerCase();
   if (upgrade === 'spdy/3.1') return chooseSpdy(route, listOf(headers['x-stream-protocol-version']));
   if (upgrade === 'websocket') return chooseWebSocket(route, listOf(headers['sec-websocket-protocol']));
-  return { refused: 400, message: `unable to upgrade: "${upgrade.slice(0, 40)}" is neither SPDY/3.1 nor websocket`, accepted: [] };
+  return {
+    refused: 400,
+    message: `unable to upgrade: "${upgrade.slice(0, 40)}" is neither SPDY/3.1 nor websocket`,
+    accepted: [],
+  };
 }
 
 function chooseSpdy(route: Route, asked: readonly string[]): Choice {
   const accepted = route === 'portforward' ? [portForwardProtocol] : Object.keys(protocolVersions);
-  if (asked.length === 0) return { refused: 400, message: 'unable to upgrade: X-Stream-Protocol-Version header is required', accepted };
+  if (asked.length === 0)
+    return { refused: 400, message: 'unable to upgrade: X-Stream-Protocol-Version header is required', accepted };
   const protocol = asked.find((each) => accepted.includes(each));
   if (protocol === undefined) return none(asked, accepted);
   return { transport: 'spdy', protocol, version: protocolVersions[protocol] ?? 1 };
@@ -49,7 +66,11 @@ function chooseWebSocket(route: Route, asked: readonly string[]): Choice {
 }
 
 function none(asked: readonly string[], accepted: readonly string[]): Choice {
-  return { refused: 403, message: `unable to upgrade: none of "${asked.join(', ').slice(0, 200)}" is known here`, accepted };
+  return {
+    refused: 403,
+    message: `unable to upgrade: none of "${asked.join(', ').slice(0, 200)}" is known here`,
+    accepted,
+  };
 }
 
 function listOf(header: string | string[] | undefined): string[] {

@@ -9,7 +9,7 @@ import { buildSpec } from '../oci/spec.ts';
 import { userRequest } from '../oci/user.ts';
 import type { Image } from '../pod/image-view.ts';
 import type { ContainerRecord, ContainerStatusRecord, SandboxRecord } from '../pod/records.ts';
-import { openContainerLog } from './container-log.ts';
+import { type LogPaths, openContainerLog } from './container-log.ts';
 import type { LivePod } from './live-pod.ts';
 import type { VmRuntimeOptions } from './options.ts';
 import { logPositionPath, podFolders } from './pod-places.ts';
@@ -34,12 +34,12 @@ export interface CreateInput {
 /** Creates the container. On error nothing of it is left, in the guest or on the host. */
 export function createContainer(input: CreateInput): Promise<Pick<ContainerStatusRecord, 'user'>> {
   return undoing(async (undo) => {
-    const { options, pod, sandbox, container, config, image, signal } = input;
+    const { options, pod, container, config, image, signal } = input;
     refuseWhatVmsLack(config);
     const spec = await specOf(input);
     const user = userRequest(config.linux?.securityContext, image.config.user);
     if (container.logPath !== '') {
-      const log = await openContainerLog(logPaths(options, sandbox, input.sandboxConfig, config, container.id));
+      const log = await openContainerLog(logPaths(options, container, input.sandboxConfig, config));
       pod.logs.set(container.id, log);
       undo.add('log', async () => {
         pod.logs.delete(container.id);
@@ -54,7 +54,10 @@ export function createContainer(input: CreateInput): Promise<Pick<ContainerStatu
       {
         containerId: container.id,
         specJson: Buffer.from(JSON.stringify(spec)),
-        layers: layers.map(({ offsetBytes, sizeBytes }) => ({ offsetBytes: BigInt(offsetBytes), sizeBytes: BigInt(sizeBytes) })),
+        layers: layers.map(({ offsetBytes, sizeBytes }) => ({
+          offsetBytes: BigInt(offsetBytes),
+          sizeBytes: BigInt(sizeBytes),
+        })),
         user: { ...user, supplementalGroups: [...user.supplementalGroups] },
         tty: config.tty,
         stdin: config.stdin,
@@ -66,7 +69,10 @@ export function createContainer(input: CreateInput): Promise<Pick<ContainerStatu
     await options.failpoints.hit('create.container');
     const resolved = answer.user;
     return {
-      user: resolved === undefined ? null : { uid: resolved.uid, gid: resolved.gid, supplementalGroups: resolved.supplementalGroups },
+      user:
+        resolved === undefined
+          ? null
+          : { uid: resolved.uid, gid: resolved.gid, supplementalGroups: resolved.supplementalGroups },
     };
   });
 }
@@ -74,15 +80,14 @@ export function createContainer(input: CreateInput): Promise<Pick<ContainerStatu
 /** The paths of a container's log; used again after a restart. */
 export function logPaths(
   options: Pick<VmRuntimeOptions, 'stateFolder' | 'dataFolder'>,
-  sandbox: SandboxRecord,
+  container: Pick<ContainerRecord, 'id' | 'sandboxId'>,
   sandboxConfig: Pick<PodSandboxConfig, 'logDirectory'>,
   config: Pick<ContainerConfig, 'logPath'>,
-  containerId: string,
-): Parameters<typeof openContainerLog>[0] {
+): LogPaths {
   return {
     folder: sandboxConfig.logDirectory,
     relative: config.logPath,
-    position: logPositionPath(podFolders(options, sandbox.id).data, containerId),
+    position: logPositionPath(podFolders(options, container.sandboxId).data, container.id),
   };
 }
 
@@ -109,7 +114,10 @@ async function readLocalhostSeccomp(config: ContainerConfig): Promise<OciSeccomp
   if (asked?.profileType !== 2) return undefined;
   const path = asked.localhostRef;
   if (!path.startsWith('/') || dirname(path).split('/').includes('..')) {
-    throw new HuskError('invalid-argument', `${seccompField} "${path.slice(0, 200)}": must be an absolute path without ".."`);
+    throw new HuskError(
+      'invalid-argument',
+      `${seccompField} "${path.slice(0, 200)}": must be an absolute path without ".."`,
+    );
   }
   try {
     const { size } = await stat(path);
@@ -126,5 +134,7 @@ async function readLocalhostSeccomp(config: ContainerConfig): Promise<OciSeccomp
 function isSeccomp(value: unknown): value is OciSeccomp {
   if (typeof value !== 'object' || value === null) return false;
   const profile: Partial<Record<keyof OciSeccomp, unknown>> = value;
-  return typeof profile.defaultAction === 'string' && (profile.syscalls === undefined || Array.isArray(profile.syscalls));
+  return (
+    typeof profile.defaultAction === 'string' && (profile.syscalls === undefined || Array.isArray(profile.syscalls))
+  );
 }

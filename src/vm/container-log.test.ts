@@ -1,5 +1,15 @@
 import assert from 'node:assert/strict';
-import { appendFileSync, existsSync, mkdtempSync, readFileSync, renameSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  appendFileSync,
+  existsSync,
+  mkdtempSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, test } from 'node:test';
@@ -91,11 +101,19 @@ test('every intent survives its text, and resolves to before or after', () => {
   const offsets = fc.record({ stdout: big, stderr: big }, { noNullPrototype: true });
   const size = fc.nat(2 ** 31 - 1);
   fc.assert(
-    fc.property(big, size, fc.nat(1 << 20), offsets, offsets, size, (inode, sizeBefore, grown, before, after, found) => {
-      const intent = { inode, sizeBefore, sizeAfter: sizeBefore + grown, before, after };
-      assert.deepEqual(decodeIntent(encodeIntent(intent)), intent);
-      const { offsets: resolved } = resolveIntent(intent, found);
-      assert.ok(resolved === before || resolved === after);
-    }),
+    fc.property(
+      big,
+      size,
+      fc.nat(1 << 20),
+      offsets,
+      offsets,
+      size,
+      (inode, sizeBefore, grown, before, after, found) => {
+        const intent = { inode, sizeBefore, sizeAfter: sizeBefore + grown, before, after };
+        assert.deepEqual(decodeIntent(encodeIntent(intent)), intent);
+        const { offsets: resolved } = resolveIntent(intent, found);
+        assert.ok(resolved === before || resolved === after);
+      },
+    ),
   );
 });

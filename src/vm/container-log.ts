@@ -4,7 +4,14 @@ import { type FileHandle, mkdir, open, readdir, readFile } from 'node:fs/promise
 import { basename, dirname, join } from 'node:path';
 import { appendFlags, openBeneath } from '../base/beneath.ts';
 import { HuskError, isErrno } from '../base/errors.ts';
-import { decodeIntent, encodeIntent, type LogIntent, resolveIntent, type StreamOffsets, zeroOffsets } from './log-position.ts';
+import {
+  decodeIntent,
+  encodeIntent,
+  type LogIntent,
+  resolveIntent,
+  type StreamOffsets,
+  zeroOffsets,
+} from './log-position.ts';
 
 const logMode = 0o640;
 
@@ -89,11 +96,15 @@ export class ContainerLog {
     } catch (caught) {
       await this.#file.truncate(intent.sizeBefore).catch(() => undefined);
       const full = isErrno(caught, 'ENOSPC') || isErrno(caught, 'EDQUOT');
-      throw new HuskError(full ? 'resource-exhausted' : 'internal', `append to log "${this.#paths.relative}": ${String(caught)}`, {
-        cause: caught,
-        stage: 'log',
-        hint: full ? 'free space on the file system of the log directory' : 'look at the log directory',
-      });
+      throw new HuskError(
+        full ? 'resource-exhausted' : 'internal',
+        `append to log "${this.#paths.relative}": ${String(caught)}`,
+        {
+          cause: caught,
+          stage: 'log',
+          hint: full ? 'free space on the file system of the log directory' : 'look at the log directory',
+        },
+      );
     }
   }
 

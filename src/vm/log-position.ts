@@ -42,7 +42,8 @@ export function encodeIntent(intent: LogIntent): string {
 /** The intent of the text, or undefined when there is none or it is torn. */
 export function decodeIntent(text: string): LogIntent | undefined {
   const fields = text.trim().split(' ');
-  if (text.length !== positionBytes || fields.length !== 7 || !fields.every((field) => /^\d{1,20}$/.test(field))) return undefined;
+  if (text.length !== positionBytes || fields.length !== 7 || !fields.every((field) => /^\d{1,20}$/.test(field)))
+    return undefined;
   const [inode, sizeBefore, sizeAfter, outBefore, errBefore, outAfter, errAfter] = fields.map(BigInt) as [
     bigint,
     bigint,
@@ -67,7 +68,10 @@ export function decodeIntent(text: string): LogIntent | undefined {
  * @param size of the file with that inode; undefined when it is gone
  * @returns the offsets, and the size to cut a torn append back to
  */
-export function resolveIntent(intent: LogIntent, size: number | undefined): { offsets: StreamOffsets; truncateTo?: number } {
+export function resolveIntent(
+  intent: LogIntent,
+  size: number | undefined,
+): { offsets: StreamOffsets; truncateTo?: number } {
   if (size === undefined || size >= intent.sizeAfter) return { offsets: intent.after };
   if (size <= intent.sizeBefore) return { offsets: intent.before };
   return { offsets: intent.before, truncateTo: intent.sizeBefore };

@@ -32,7 +32,10 @@ export async function recoverPod({ options, uids, record, containers }: Recovery
   });
   try {
     const timeoutMs = options.deadlines.cloneAnswerMs;
-    const { agent } = await options.hub.attach({ id: record.id, agentSocket: vm.ref.agentSocket, resume }, { timeoutMs });
+    const { agent } = await options.hub.attach(
+      { id: record.id, agentSocket: vm.ref.agentSocket, resume },
+      { timeoutMs },
+    );
     const pod = livePod(vm, agent);
     for (const [id, log] of logs) pod.logs.set(id, log);
     for (const { id, status } of containers) {
@@ -40,7 +43,10 @@ export async function recoverPod({ options, uids, record, containers }: Recovery
     }
     return pod;
   } catch (caught) {
-    options.log.error({ sandbox: record.id, error: describeError(caught) }, 'the agent of a running VM does not answer');
+    options.log.error(
+      { sandbox: record.id, error: describeError(caught) },
+      'the agent of a running VM does not answer',
+    );
     for (const log of logs.values()) await log.close();
     await vm.destroy();
     return undefined;
@@ -58,9 +64,12 @@ async function openLogs(
     if (container.logPath === '' || container.status.finishedAtNs !== '0') continue;
     const config = ContainerConfig.decode(Buffer.from(container.configBase64, 'base64'));
     try {
-      logs.set(container.id, await openContainerLog(logPaths(options, record, sandboxConfig, config, container.id)));
+      logs.set(container.id, await openContainerLog(logPaths(options, container, sandboxConfig, config)));
     } catch (caught) {
-      options.log.error({ container: container.id, error: describeError(caught) }, 'log cannot be opened; its output is dropped');
+      options.log.error(
+        { container: container.id, error: describeError(caught) },
+        'log cannot be opened; its output is dropped',
+      );
     }
   }
   return logs;

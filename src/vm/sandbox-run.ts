@@ -71,7 +71,10 @@ async function prepare({ options, uids, record, config, undo }: Start): Promise<
   const size = vmSize(config.linux?.resources, options.size, cpus().length);
   const parent = config.linux?.cgroupParent ?? '';
   undo.add('cgroup', () => options.cgroups.remove(parent, record.id));
-  const cgroupPaths = await options.cgroups.create(parent, record.id, { memoryBytes: cgroupMemoryBytes(size), maxPids });
+  const cgroupPaths = await options.cgroups.create(parent, record.id, {
+    memoryBytes: cgroupMemoryBytes(size),
+    maxPids,
+  });
   return {
     id: record.id,
     ...size,

@@ -9,7 +9,11 @@ import { networkRequest, podFolders } from './pod-places.ts';
 import { parseVmState } from './vm-state.ts';
 
 /** Ends the VM and gives the network back; files stay until removal. Runs every step, whatever fails. */
-export async function stopPod(options: VmRuntimeOptions, record: SandboxRecord, pod: LivePod | undefined): Promise<void> {
+export async function stopPod(
+  options: VmRuntimeOptions,
+  record: SandboxRecord,
+  pod: LivePod | undefined,
+): Promise<void> {
   const config = configOf(record);
   const parent = config.linux?.cgroupParent ?? '';
   const folders = podFolders(options, record.id);

@@ -24,9 +24,13 @@ export class UidPool {
       this.#taken.add(uid);
       return uid;
     }
-    throw new HuskError('resource-exhausted', `take a uid for a VM: all ${this.#count} from ${this.#first} are in use`, {
-      hint: 'remove pods',
-    });
+    throw new HuskError(
+      'resource-exhausted',
+      `take a uid for a VM: all ${this.#count} from ${this.#first} are in use`,
+      {
+        hint: 'remove pods',
+      },
+    );
   }
 
   /** Marks a uid of an earlier daemon's pod as taken. */

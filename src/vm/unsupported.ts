@@ -8,15 +8,20 @@ const hint = 'run the pod with RuntimeClass handler "native"';
 export function refuseWhatVmsLack(config: ContainerConfig): void {
   const [mount] = config.mounts;
   if (mount !== undefined) {
-    throw refusal(`config.mounts "${(mount.containerPath || mount.hostPath).slice(0, 200)}": VM pods have no volumes in this version`);
+    throw refusal(
+      `config.mounts "${(mount.containerPath || mount.hostPath).slice(0, 200)}": VM pods have no volumes in this version`,
+    );
   }
   const [device] = config.devices;
-  if (device !== undefined) throw refusal(`config.devices "${device.hostPath.slice(0, 200)}": a VM has no devices of the host`);
+  if (device !== undefined)
+    throw refusal(`config.devices "${device.hostPath.slice(0, 200)}": a VM has no devices of the host`);
   const [cdi] = config.CDIDevices;
-  if (cdi !== undefined) throw refusal(`config.CDI_devices "${cdi.name.slice(0, 200)}": a VM has no devices of the host`);
+  if (cdi !== undefined)
+    throw refusal(`config.CDI_devices "${cdi.name.slice(0, 200)}": a VM has no devices of the host`);
   if (config.tty) throw refusal('config.tty "true": VM pods have no terminals in this version');
   const pid = config.linux?.securityContext?.namespaceOptions?.pid;
-  if (pid === 3) throw refusal('config.linux.security_context.namespace_options.pid "TARGET": VM pods cannot join a container');
+  if (pid === 3)
+    throw refusal('config.linux.security_context.namespace_options.pid "TARGET": VM pods cannot join a container');
 }
 
 function refusal(message: string): HuskError {

@@ -1,7 +1,7 @@
 /** What comes from the guests: log lines, exits, lost links. */
 import type { AgentEvents } from '../agent/agent.ts';
 import { sleep } from '../base/deadline.ts';
-import { HuskError, describeError, isKind } from '../base/errors.ts';
+import { describeError, HuskError, isKind } from '../base/errors.ts';
 import { exitOf, type LivePod } from './live-pod.ts';
 import type { VmRuntimeOptions } from './options.ts';
 
@@ -25,7 +25,10 @@ export function vmEvents(options: Pick<VmRuntimeOptions, 'events' | 'log'>, pods
           return await pod.logs.get(containerId)?.append(stream, endOffset, lines);
         } catch (caught) {
           if (pod.stopping || !isKind(caught, 'resource-exhausted')) throw caught;
-          options.log.error({ container: containerId, error: describeError(caught) }, 'the log cannot be written; its output waits');
+          options.log.error(
+            { container: containerId, error: describeError(caught) },
+            'the log cannot be written; its output waits',
+          );
         }
         await sleep(fullDiskRetryMs);
       }

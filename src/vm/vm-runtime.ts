@@ -3,9 +3,8 @@ import { rm } from 'node:fs/promises';
 import type { AgentEvents } from '../agent/agent.ts';
 import { withDeadline } from '../base/deadline.ts';
 import { describeError, HuskError } from '../base/errors.ts';
-import { ContainerConfig, PodSandboxConfig } from '../gen/cri/v1/api.ts';
-import type { Image } from '../pod/image-view.ts';
-import type { ExecSyncResult, PodRuntime } from '../pod/pod-runtime.ts';
+import { PodSandboxConfig } from '../gen/cri/v1/api.ts';
+import type { ContainerWish, ExecCommand, ExecSyncResult, PodRuntime } from '../pod/pod-runtime.ts';
 import type { ContainerRecord, ContainerStatusRecord, SandboxRecord, SandboxStatus } from '../pod/records.ts';
 import { createContainer } from './container-create.ts';
 import { exitOf, type LivePod } from './live-pod.ts';
@@ -93,8 +92,7 @@ export class VmRuntime implements PodRuntime {
   async createContainer(
     sandbox: SandboxRecord,
     container: ContainerRecord,
-    config: ContainerConfig,
-    image: Image,
+    { config, image }: ContainerWish,
     signal: AbortSignal,
   ): Promise<Pick<ContainerStatusRecord, 'user'>> {
     const pod = await this.#need(sandbox.id);
@@ -102,7 +100,11 @@ export class VmRuntime implements PodRuntime {
     return createContainer({ options: this.#options, pod, sandbox, container, sandboxConfig, config, image, signal });
   }
 
-  async startContainer(sandbox: SandboxRecord, container: ContainerRecord, signal: AbortSignal): Promise<{ startedAtNs: bigint }> {
+  async startContainer(
+    sandbox: SandboxRecord,
+    container: ContainerRecord,
+    signal: AbortSignal,
+  ): Promise<{ startedAtNs: bigint }> {
     const pod = await this.#need(sandbox.id);
     pod.running.add(container.id);
     exitOf(pod, container.id);
@@ -121,7 +123,10 @@ export class VmRuntime implements PodRuntime {
     const graceMs = graceSeconds * 1000;
     const exited = exitOf(pod, container.id).promise;
     const timeoutMs = graceMs + this.#options.deadlines.agentCallMs;
-    await pod.agent.stopContainer({ containerId: container.id, signal: container.stopSignal, graceMs: BigInt(graceMs) }, { timeoutMs });
+    await pod.agent.stopContainer(
+      { containerId: container.id, signal: container.stopSignal, graceMs: BigInt(graceMs) },
+      { timeoutMs },
+    );
     await withDeadline(`exit of container "${container.id.slice(0, 12)}"`, exitEventMs, undefined, () => exited);
   }
 
@@ -140,22 +145,31 @@ export class VmRuntime implements PodRuntime {
   async execSync(
     sandbox: SandboxRecord,
     container: ContainerRecord,
-    command: readonly string[],
-    timeoutSeconds: number,
+    { command, timeoutSeconds }: ExecCommand,
     signal: AbortSignal,
   ): Promise<ExecSyncResult> {
     const pod = await this.#need(sandbox.id);
-    const request = { containerId: container.id, command: [...command], timeoutMs: timeoutSeconds * 1000, maxOutputBytes: maxExecOutputBytes };
+    const request = {
+      containerId: container.id,
+      command: [...command],
+      timeoutMs: timeoutSeconds * 1000,
+      maxOutputBytes: maxExecOutputBytes,
+    };
     const { stdout, stderr, exitCode, timedOut } = await pod.agent.execSync(request, signal);
     if (timedOut) {
-      throw new HuskError('deadline-exceeded', `exec "${command.join(' ').slice(0, 200)}": killed after ${timeoutSeconds} s`, { stage: 'exec' });
+      throw new HuskError(
+        'deadline-exceeded',
+        `exec "${command.join(' ').slice(0, 200)}": killed after ${timeoutSeconds} s`,
+        { stage: 'exec' },
+      );
     }
     return { stdout, stderr, exitCode };
   }
 
   async reopenLog(sandbox: SandboxRecord, container: ContainerRecord): Promise<void> {
     const log = (await this.#need(sandbox.id)).logs.get(container.id);
-    if (log === undefined) throw new HuskError('failed-precondition', `reopen log of container "${container.id}": it has none`);
+    if (log === undefined)
+      throw new HuskError('failed-precondition', `reopen log of container "${container.id}": it has none`);
     await log.reopen();
   }
 
@@ -183,12 +197,18 @@ export class VmRuntime implements PodRuntime {
   async #need(id: string): Promise<LivePod> {
     const pod = await this.#find(id);
     if (pod !== undefined) return pod;
-    throw new HuskError('failed-precondition', `pod "${id.slice(0, 12)}": its VM is not running`, { hint: 'remove the pod; the kubelet makes a new one' });
+    throw new HuskError('failed-precondition', `pod "${id.slice(0, 12)}": its VM is not running`, {
+      hint: 'remove the pod; the kubelet makes a new one',
+    });
   }
 
   #watch(id: string, pod: LivePod): void {
     void pod.vm.exited.then(({ reason, consoleTail }) => {
-      if (!pod.stopping) void this.#lose(id, consoleTail === '' ? reason : `${reason}; the guest's console ends with "${consoleTail.slice(-600)}"`);
+      if (!pod.stopping)
+        void this.#lose(
+          id,
+          consoleTail === '' ? reason : `${reason}; the guest's console ends with "${consoleTail.slice(-600)}"`,
+        );
     });
   }
 
@@ -200,8 +220,12 @@ export class VmRuntime implements PodRuntime {
     this.#pods.delete(id);
     const { hub, events, log } = this.#options;
     log.error({ sandbox: id, reason }, 'pod lost its VM');
-    await hub.detach(id).catch((caught: unknown) => log.warn({ sandbox: id, error: describeError(caught) }, 'detach failed'));
-    await pod.vm.destroy().catch((caught: unknown) => log.warn({ sandbox: id, error: describeError(caught) }, 'destroy failed'));
+    await hub
+      .detach(id)
+      .catch((caught: unknown) => log.warn({ sandbox: id, error: describeError(caught) }, 'detach failed'));
+    await pod.vm
+      .destroy()
+      .catch((caught: unknown) => log.warn({ sandbox: id, error: describeError(caught) }, 'destroy failed'));
     for (const containerLog of pod.logs.values()) await containerLog.close();
     events.onSandboxLost(id, reason);
     for (const exit of pod.exits.values()) exit.resolve();
@@ -213,7 +237,11 @@ export class VmRuntime implements PodRuntime {
       await withDeadline('last output', lastWordsMs, undefined, () => exitOf(pod, containerId).promise);
     });
     for (const { status, ...rest } of await Promise.allSettled(stops)) {
-      if (status === 'rejected') this.#options.log.warn({ error: describeError('reason' in rest ? rest.reason : rest) }, 'container did not end before its pod');
+      if (status === 'rejected')
+        this.#options.log.warn(
+          { error: describeError('reason' in rest ? rest.reason : rest) },
+          'container did not end before its pod',
+        );
     }
   }
 }

@@ -41,6 +41,14 @@ function isVmState(value: unknown): value is VmPodState {
 function isVmRef(value: unknown): value is VmRef {
   if (typeof value !== 'object' || value === null) return false;
   const ref: Partial<Record<keyof VmRef, unknown>> = value;
-  const texts: readonly (keyof VmRef)[] = ['id', 'startTicks', 'qmpSocket', 'agentSocket', 'fdSocket', 'consoleLog', 'origin'];
+  const texts: readonly (keyof VmRef)[] = [
+    'id',
+    'startTicks',
+    'qmpSocket',
+    'agentSocket',
+    'fdSocket',
+    'consoleLog',
+    'origin',
+  ];
   return Number.isInteger(ref.pid) && texts.every((key) => typeof ref[key] === 'string');
 }

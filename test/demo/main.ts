@@ -1,19 +1,20 @@
 /** `make demo`: one pod in a virtual machine of its own, over CRI, from nothing, and nothing left. */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { run } from '../../src/base/exec.ts';
 import { sleep } from '../../src/base/deadline.ts';
+import { run } from '../../src/base/exec.ts';
 import { CreateContainerRequest, PullImageRequest, RunPodSandboxRequest } from '../../src/gen/cri/v1/api.ts';
-import { type Daemon, startDaemon } from '../helpers/daemon.ts';
-import { podConfig, shell } from '../helpers/pods.ts';
 import { busyboxImage } from '../fixtures/oci-image.ts';
 import { pushImage, startRegistry } from '../fixtures/registry.ts';
+import { type Daemon, startDaemon } from '../helpers/daemon.ts';
+import { podConfig, shell } from '../helpers/pods.ts';
 
 const imageName = 'docker.io/library/busybox:latest';
 const logWaitMs = 20_000;
 
 const started = performance.now();
-const say = (text: string): void => console.log(`[${((performance.now() - started) / 1000).toFixed(1).padStart(6)} s] ${text}`);
+const say = (text: string): void =>
+  console.log(`[${((performance.now() - started) / 1000).toFixed(1).padStart(6)} s] ${text}`);
 
 say('a registry on loopback, filled from Debian’s busybox-static');
 const registry = await startRegistry();
@@ -60,7 +61,9 @@ async function demonstrate(daemon: Daemon): Promise<void> {
 
   say('where the time of the pod’s start went:');
   const husk = join(import.meta.dirname, '../../bin/husk');
-  console.log(indent(await run(husk, ['-r', `unix://${daemon.socket}`, 'timeline', podSandboxId], { timeoutMs: 20_000 })));
+  console.log(
+    indent(await run(husk, ['-r', `unix://${daemon.socket}`, 'timeline', podSandboxId], { timeoutMs: 20_000 })),
+  );
 
   await cri.stopPodSandbox({ podSandboxId });
   await cri.removePodSandbox({ podSandboxId });

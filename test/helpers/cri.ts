@@ -19,7 +19,10 @@ const maxMessageBytes = 64 * 1024 * 1024;
 
 /** Connects to a runtime's socket. Every method takes a request and a deadline in milliseconds. */
 export function connectCri(socketPath: string): Cri {
-  const options = { 'grpc.max_receive_message_length': maxMessageBytes, 'grpc.max_send_message_length': maxMessageBytes };
+  const options = {
+    'grpc.max_receive_message_length': maxMessageBytes,
+    'grpc.max_send_message_length': maxMessageBytes,
+  };
   const credentials = ChannelCredentials.createInsecure();
   const clients: Client[] = [
     new RuntimeServiceClient(`unix://${socketPath}`, credentials, options),
@@ -27,7 +30,7 @@ export function connectCri(socketPath: string): Cri {
   ];
   const close = (): void => clients.forEach((client) => client.close());
   return new Proxy({ close } as Cri, {
-    get: (target, name: string) => (name === 'close' ? target.close : unary(clients, name)),
+    get: (target, name: string) => (name === 'close' ? () => target.close() : unary(clients, name)),
   });
 }
 
@@ -36,8 +39,8 @@ function unary(clients: readonly Client[], name: string): unknown {
   if (client === undefined) return undefined;
   return (request: unknown, deadlineMs = defaultDeadlineMs) =>
     new Promise((resolve, reject) => {
-      const method = Reflect.get(client, name) as Method<unknown, unknown>;
-      method.call(client, request, new Metadata(), { deadline: Date.now() + deadlineMs }, (error, response) => {
+      const methods = client as unknown as Record<string, Method<unknown, unknown>>;
+      methods[name]?.(request, new Metadata(), { deadline: Date.now() + deadlineMs }, (error, response) => {
         if (error === null) resolve(response);
         else reject(error);
       });

@@ -8,10 +8,11 @@ import { join } from 'node:path';
 import { sleep } from '../../src/base/deadline.ts';
 import { run } from '../../src/base/exec.ts';
 import { ListPodSandboxRequest } from '../../src/gen/cri/v1/api.ts';
-import { connectCri, type Cri } from './cri.ts';
+import { type Cri, connectCri } from './cri.ts';
 
 const repository = join(import.meta.dirname, '../..');
-const startDeadlineMs = 90_000;
+/** A first start boots a guest under emulation and makes a template of it: 25 s on a quiet machine with two cores. */
+const startDeadlineMs = 240_000;
 const stopDeadlineMs = 30_000;
 
 export interface DaemonOptions {
@@ -96,7 +97,11 @@ export async function startDaemon(options: DaemonOptions = {}): Promise<Daemon> 
   };
 }
 
-async function launch(args: readonly string[], folder: string, env: Readonly<Record<string, string>>): Promise<ChildProcess> {
+async function launch(
+  args: readonly string[],
+  folder: string,
+  env: Readonly<Record<string, string>>,
+): Promise<ChildProcess> {
   await mkdir(folder, { recursive: true });
   const log = await open(join(folder, 'huskd.log'), 'a');
   try {
@@ -119,6 +124,7 @@ async function answering(cri: Cri, child: ChildProcess, folder: string): Promise
     if (answered) return;
     if (child.exitCode !== null || performance.now() > until) {
       const log = await readFile(join(folder, 'huskd.log'), 'utf8');
+      child.kill('SIGKILL');
       throw new Error(`huskd does not answer (exit code ${child.exitCode}); its log ends with:\n${log.slice(-3000)}`);
     }
     await sleep(50);
@@ -171,6 +177,9 @@ async function writeBridgeConfig(folder: string, bridge: string, subnet: number,
 async function writeMirrors(folder: string, mirror: { to: string; of: readonly string[] }): Promise<void> {
   for (const host of [...mirror.of, mirror.to]) {
     await mkdir(join(folder, host), { recursive: true });
-    await writeFile(join(folder, host, 'hosts.toml'), `[host."http://${mirror.to}"]\n  capabilities = ["pull", "resolve"]\n`);
+    await writeFile(
+      join(folder, host, 'hosts.toml'),
+      `[host."http://${mirror.to}"]\n  capabilities = ["pull", "resolve"]\n`,
+    );
   }
 }

@@ -1,5 +1,10 @@
 /** Short ways to say what a test wants of a pod. */
-import { ContainerConfig, CreateContainerRequest, PodSandboxConfig, RunPodSandboxRequest } from '../../src/gen/cri/v1/api.ts';
+import {
+  ContainerConfig,
+  CreateContainerRequest,
+  PodSandboxConfig,
+  RunPodSandboxRequest,
+} from '../../src/gen/cri/v1/api.ts';
 import type { Daemon } from './daemon.ts';
 
 let names = 0;
@@ -37,7 +42,11 @@ export function shell(image: string, line: string, fields: object = {}): Contain
 }
 
 /** Creates and starts a container. */
-export async function startContainer(daemon: Daemon, pod: { id: string; config: PodSandboxConfig }, config: ContainerConfig): Promise<string> {
+export async function startContainer(
+  daemon: Daemon,
+  pod: { id: string; config: PodSandboxConfig },
+  config: ContainerConfig,
+): Promise<string> {
   const { containerId } = await daemon.cri.createContainer(
     CreateContainerRequest.fromPartial({ podSandboxId: pod.id, config, sandboxConfig: pod.config } as object),
   );

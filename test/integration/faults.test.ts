@@ -5,7 +5,12 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { sleep } from '../../src/base/deadline.ts';
 import { run } from '../../src/base/exec.ts';
-import { ContainerState, CreateContainerRequest, ListPodSandboxRequest, PullImageRequest } from '../../src/gen/cri/v1/api.ts';
+import {
+  ContainerState,
+  CreateContainerRequest,
+  ListPodSandboxRequest,
+  PullImageRequest,
+} from '../../src/gen/cri/v1/api.ts';
 import { busyboxImage } from '../fixtures/oci-image.ts';
 import { pushImage, startRegistry, type TestRegistry } from '../fixtures/registry.ts';
 import { type Daemon, startDaemon } from '../helpers/daemon.ts';
@@ -45,11 +50,17 @@ async function holdings(): Promise<string[]> {
     .map((line) => line.slice(0, 80));
   const netns = (await names('/run/netns')).filter((path) => path.includes('/husk-'));
   const cgroups = await names('/sys/fs/cgroup/pids/husk');
-  const mounts = (await readFile('/proc/self/mountinfo', 'utf8')).split('\n').filter((line) => line.includes(daemon.folder));
-  const links = (await run('ip', ['-o', 'link', 'show', 'master', daemon.bridge], { timeoutMs: 10_000 }).catch(() => ''))
+  const mounts = (await readFile('/proc/self/mountinfo', 'utf8'))
+    .split('\n')
+    .filter((line) => line.includes(daemon.folder));
+  const links = (
+    await run('ip', ['-o', 'link', 'show', 'master', daemon.bridge], { timeoutMs: 10_000 }).catch(() => '')
+  )
     .split('\n')
     .filter((line) => line !== '');
-  const leases = (await names(join(daemon.folder, 'ipam', daemon.bridge))).filter((path) => !/lock$|last_reserved/.test(path));
+  const leases = (await names(join(daemon.folder, 'ipam', daemon.bridge))).filter(
+    (path) => !/lock$|last_reserved/.test(path),
+  );
   const files = [...(await names(join(daemon.folder, 'run/pods'))), ...(await names(join(daemon.folder, 'lib/pods')))];
   return [...processes, ...netns, ...cgroups, ...mounts, ...links, ...leases, ...files].sort();
 }

@@ -2,8 +2,8 @@ import { readdirSync } from 'node:fs';
 import { HuskError } from '../../../src/base/errors.ts';
 import type { ConfigureSandboxRequest, ConfigureSandboxResponse } from '../../../src/gen/agent/v1/agent.ts';
 import { configureBatch } from '../configure.ts';
-import type { Pod } from '../pod.ts';
 import { podPlaces } from '../places.ts';
+import type { Pod } from '../pod.ts';
 import { runTool } from '../tool.ts';
 
 const pauseMs = 10_000;

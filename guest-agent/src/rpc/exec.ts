@@ -1,71 +1,101 @@
-import { rm, writeFile } from 'node:fs/promises';
-import type { Socket } from 'node:net';
+import { rmSync, writeFileSync } from 'node:fs';
 import type { ServerWritableStream } from '@grpc/grpc-js';
 import { HuskError } from '../../../src/base/errors.ts';
 import type { ExecMessage, ExecRequest } from '../../../src/gen/agent/v1/agent.ts';
 import { dropCgroup, killCgroup, makeCgroup } from '../cgroup.ts';
-import { closeWriters } from '../fifos.ts';
+import type { Container } from '../container.ts';
+import type { ProcessExit } from '../exits.ts';
+import { closeWriters, type OpenFifo } from '../fifos.ts';
+import { OutputCopy, type Sink } from '../output-copy.ts';
 import type { Pod } from '../pod.ts';
 import { execProcess } from '../spec.ts';
 
 type Call = ServerWritableStream<ExecRequest, ExecMessage>;
 
-/** After the command ended, what it left running may hold its output open. */
+/** After the command ended, what it left running may hold its output open; silent for so long, it is not waited for. */
 const strayOutputMs = 500;
+const maxTimerMs = 2 ** 31 - 1;
 
-/** Exec: output in chunks, then the result. A cancelled call, or the timeout, kills all that it started. */
-export async function exec(pod: Pod, call: Call): Promise<void> {
-  const { containerId, command, timeoutMs, tty } = call.request;
-  const container = pod.container(containerId);
-  if (command.length === 0) throw new HuskError('invalid-argument', 'command: must not be empty');
-  if (tty) throw new HuskError('unimplemented', 'tty: terminals are not there yet');
-  if (container.state !== 'running') {
-    throw new HuskError('failed-precondition', `exec in container "${containerId}": it is ${container.state}, wanted running`);
-  }
+/**
+ * Exec: output in chunks, then the result. The timeout counts from the start of the process, and
+ * it, or a cancelled call, kills all that the process started: an exec has a cgroup of its own.
+ */
+export async function exec(pod: Pod, call: Call, isCancelled: () => boolean): Promise<void> {
+  const container = checkRequest(pod, call.request);
   const name = `exec-${container.nextExec()}`;
   const cgroup = `${container.parts.cgroup}/${name}`;
-  const processFile = `${container.parts.folder}/${name}.json`;
-  const fifos = await pod.fifos.open(2);
+  const files = `${container.parts.folder}/${name}`;
+  const timeoutMs = Math.min(Number(call.request.timeoutMs), maxTimerMs);
   makeCgroup(cgroup);
-  let timedOut = false;
-  const onTimeout = (): void => {
-    timedOut = true;
-    killCgroup(cgroup);
-  };
-  const timer = timeoutMs === 0n ? undefined : setTimeout(onTimeout, Number(timeoutMs));
   call.on('cancelled', () => killCgroup(cgroup));
+  let timer: NodeJS.Timeout | undefined;
+  let timedOut = false;
   try {
-    await writeFile(processFile, JSON.stringify(execProcess(container.parts.spec, command)));
-    const [out, err] = fifos;
-    if (out === undefined || err === undefined) throw new HuskError('internal', 'open the output of an exec: no FIFOs');
-    const copied = Promise.all([copy(out.output, call, 'stdout'), copy(err.output, call, 'stderr')]);
-    const pidFile = `${container.parts.folder}/${name}.pid`;
-    const running = pod.runtime.exec({ id: containerId, processFile, pidFile, cgroup: name }, ['ignore', out.writeFd, err.writeFd]);
-    closeWriters(fifos);
-    const exitCode = await running;
-    await Promise.race([copied, new Promise((resolve) => setTimeout(resolve, strayOutputMs))]);
-    out.output.destroy();
-    err.output.destroy();
+    writeFileSync(`${files}.json`, JSON.stringify(execProcess(container.parts.spec, call.request.command)));
+    const fifos = await pod.fifos.open(2);
+    const ended = await start(pod, container.parts.id, { files, cgroup: name }, fifos);
+    const copies = fifos.map(
+      ({ output }, index) => new OutputCopy(output, sinkOf(call, index === 0 ? 'stdout' : 'stderr')),
+    );
+    if (timeoutMs > 0) {
+      timer = setTimeout(() => {
+        timedOut = true;
+        killCgroup(cgroup);
+      }, timeoutMs);
+    }
+    // A call that was cancelled before its process was in the cgroup has killed nothing yet.
+    if (isCancelled()) killCgroup(cgroup);
+    const { exitCode } = await ended.exit;
+    for (const copy of copies) copy.stopWhenIdle(strayOutputMs);
+    // Nobody reads any more: a copy that waits for the reader would wait for ever.
+    if (isCancelled()) for (const copy of copies) copy.stop();
+    else call.once('cancelled', () => copies.forEach((copy) => copy.stop()));
+    await Promise.all(copies.map(({ done }) => done));
     call.write({ kind: { $case: 'result', value: { exitCode, timedOut } } });
     call.end();
   } finally {
     clearTimeout(timer);
-    await rm(processFile, { force: true });
-    await rm(`${container.parts.folder}/${name}.pid`, { force: true });
+    for (const suffix of ['json', 'pid']) rmSync(`${files}.${suffix}`, { force: true });
     dropCgroup(cgroup);
   }
 }
 
-/** Copies an output to the call; reads on when the call takes more. */
-function copy(source: Socket, call: Call, stream: 'stdout' | 'stderr'): Promise<void> {
-  const { promise, resolve } = Promise.withResolvers<void>();
-  source.on('data', (bytes: Buffer) => {
-    if (call.write({ kind: { $case: stream, value: bytes } })) return;
-    source.pause();
-    call.once('drain', () => source.resume());
-  });
-  source.on('close', resolve);
-  source.resume();
-  return promise;
+function checkRequest(pod: Pod, { containerId, command, tty }: ExecRequest): Container {
+  const container = pod.container(containerId);
+  if (command.length === 0) throw new HuskError('invalid-argument', 'command: must not be empty');
+  if (tty) throw new HuskError('unimplemented', 'tty: terminals are not there yet');
+  if (container.state === 'running') return container;
+  throw new HuskError(
+    'failed-precondition',
+    `exec in container "${containerId}": it is ${container.state}, wanted running`,
+  );
 }
 
+/** The exit is wrapped, or waiting for the start would wait for the end. */
+function start(
+  pod: Pod,
+  id: string,
+  run: { readonly files: string; readonly cgroup: string },
+  fifos: readonly OpenFifo[],
+): Promise<{ readonly exit: Promise<ProcessExit> }> {
+  return pod.exits.expect(async () => {
+    const [out, err] = fifos;
+    if (out === undefined || err === undefined) throw new HuskError('internal', 'open the output of an exec: no FIFOs');
+    try {
+      const pid = await pod.runtime.exec(id, run, ['ignore', out.writeFd, err.writeFd]);
+      return { exit: pod.exits.exitOf(pid) };
+    } catch (caught) {
+      for (const { output } of fifos) output.destroy();
+      throw caught;
+    } finally {
+      closeWriters(fifos);
+    }
+  });
+}
+
+function sinkOf(call: Call, stream: 'stdout' | 'stderr'): Sink {
+  return {
+    write: (bytes) => call.write({ kind: { $case: stream, value: bytes } }),
+    whenReady: (callback) => call.once('drain', callback),
+  };
+}

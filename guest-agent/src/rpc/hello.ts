@@ -8,7 +8,8 @@ const maxNonceBytes = 64;
 
 /** Hello: says who answers. The first call after a clone, so it does as little as can be. */
 export function hello(pod: Pod, runtimeVersion: string, { nonce }: HelloRequest): HelloResponse {
-  if (nonce.length > maxNonceBytes) throw new HuskError('invalid-argument', `nonce: ${nonce.length} bytes, at most ${maxNonceBytes}`);
+  if (nonce.length > maxNonceBytes)
+    throw new HuskError('invalid-argument', `nonce: ${nonce.length} bytes, at most ${maxNonceBytes}`);
   return {
     nonce,
     guestImage: imageVersion(pod.settings.imageVersionFile),

@@ -2,14 +2,22 @@ import { HuskError } from '../../../src/base/errors.ts';
 import type { StartContainerRequest, StartContainerResponse } from '../../../src/gen/agent/v1/agent.ts';
 import type { Pod } from '../pod.ts';
 
-/** StartContainer. */
-export async function startContainer(pod: Pod, { containerId }: StartContainerRequest): Promise<StartContainerResponse> {
+/** StartContainer: lets the container's first process run its program. */
+export function startContainer(pod: Pod, { containerId }: StartContainerRequest): Promise<StartContainerResponse> {
+  return pod.locks.run(containerId, () => start(pod, containerId));
+}
+
+async function start(pod: Pod, containerId: string): Promise<StartContainerResponse> {
   const container = pod.container(containerId);
   if (container.state !== 'created') {
-    throw new HuskError('failed-precondition', `start container "${containerId}": it is ${container.state}, wanted created`);
+    throw new HuskError(
+      'failed-precondition',
+      `start container "${containerId}": it is ${container.state}, wanted created`,
+    );
   }
-  container.markStarted();
+  // Before the call: a start is never later than the exit.
   const startedAtNs = BigInt(Date.now()) * 1_000_000n;
-  await pod.runtime.start(containerId);
+  await pod.runtime.start(containerId, container.parts.folder);
+  container.markStarted();
   return { startedAtNs };
 }

@@ -1,6 +1,6 @@
 import { constants } from 'node:os';
-import { HuskError } from '../../../src/base/errors.ts';
 import { sleep } from '../../../src/base/deadline.ts';
+import { HuskError } from '../../../src/base/errors.ts';
 import type { StopContainerRequest, StopContainerResponse } from '../../../src/gen/agent/v1/agent.ts';
 import type { Pod } from '../pod.ts';
 
@@ -15,7 +15,8 @@ export async function stopContainer(pod: Pod, request: StopContainerRequest): Pr
   const signal = parseSignal(request.signal);
   const container = pod.containers.get(containerId);
   if (container === undefined || container.exited !== undefined) return {};
-  if (graceMs > 0n) {
+  // One that was never started would not understand the signal.
+  if (graceMs > 0n && container.state === 'running') {
     container.signal(signal);
     await endedWithin(container.ended, Number(graceMs));
   }

@@ -7,8 +7,7 @@ import {
   checkCreateContainer,
   checkStartContainer,
 } from '../check/answers.ts';
-import type { Gateway } from '../gateway.ts';
-import type { Vm } from '../vm/vm.ts';
+import type { Gateway, Vm } from '../gateway.ts';
 import { timeoutOf } from './reply.ts';
 
 /** Call: one agent call. The answer is checked and encoded anew, so that nothing unknown passes. */

@@ -43,9 +43,11 @@ export function buildTemplate(
     await mkdir(stateFolder, { recursive: true, mode: 0o711 });
     try {
       const vm = await boot(host, size, stateFolder, held);
-      await withDeadline('template', buildTimeoutMs, signal, (inner) => warmAndSave(host, vm, held, inner)).finally(
-        () => vm.destroy(),
-      );
+      try {
+        await withDeadline('template', buildTimeoutMs, signal, (inner) => warmAndSave(host, vm, held, inner));
+      } finally {
+        await vm.destroy();
+      }
     } finally {
       await rm(stateFolder, { recursive: true, force: true });
     }

@@ -91,7 +91,7 @@ class Transform {
   /** The next header with what extended headers say about it. */
   async #nextHeader(): Promise<TarHeader | undefined> {
     const extension: TarExtension = { xattrs: new Map() };
-    for (let extensions = 0; ; extensions += 1) {
+    for (let extensions = 0; ; ) {
       const block = await this.#reader.read(blockSize);
       if (block === undefined || isZeroBlock(block)) {
         if (extensions > 0) throw malformed('tar', 'the stream ends after an extended header');
@@ -99,8 +99,10 @@ class Transform {
       }
       const type = String.fromCharCode(block[156] ?? 0);
       if (!'xgLK'.includes(type)) return withoutData(decodeHeader(block, extension));
-      // A chain of them belongs to no entry and would escape the count.
-      if (extensions >= 8) throw malformed('tar', 'found more than 8 extended headers for one entry');
+      // Global headers stand alone and count as entries; a chain of the others would escape the count.
+      if (type === 'g') this.#tree.count(0);
+      else extensions += 1;
+      if (extensions > 8) throw malformed('tar', 'found more than 8 extended headers for one entry');
       await this.#readExtension(type, decodeHeader(block, { xattrs: new Map() }).size, extension);
     }
   }

@@ -1,6 +1,6 @@
 import { HuskError } from '../../base/errors.ts';
 import { asText, parseObject } from '../json.ts';
-import { judgeRealm, redirectProblem, type Reach } from '../net-rules.ts';
+import { judgeRealm, type Reach, redirectProblem } from '../net-rules.ts';
 import { parseChallenge } from './challenge.ts';
 import { HttpClient, readBody } from './http.ts';
 import type { Credentials, JobHost } from './protocol.ts';

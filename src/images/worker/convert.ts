@@ -1,8 +1,9 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
-import { createReadStream } from 'node:fs';
-import { rm, stat } from 'node:fs/promises';
+import { createReadStream, statfsSync } from 'node:fs';
+import { open, rm, stat } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import type { Readable } from 'node:stream';
 import { createGunzip, createZstdDecompress } from 'node:zlib';
 import { HuskError } from '../../base/errors.ts';
@@ -46,7 +47,8 @@ export async function convertLayer(
 }
 
 async function pass(work: Conversion, skip: ReadonlySet<number>, signal: AbortSignal): Promise<TransformResult> {
-  const maker = new SquashfsMaker(work, signal);
+  await using output = await open(work.output, 'w', 0o600);
+  const maker = new SquashfsMaker(work, output.fd, signal);
   const hash = createHash('sha256');
   const stream = unpack(work, hash, signal);
   try {
@@ -111,15 +113,18 @@ function openUnpacked(path: string, compression: Compression): Readable {
 class SquashfsMaker {
   readonly #child: ChildProcess;
   readonly #exit: Promise<unknown>;
+  readonly #folder: string;
   #stderr = '';
   #done = false;
   /** Rejects when the program ends before it may. */
   readonly failed: Promise<never>;
 
-  constructor(work: Conversion, signal: AbortSignal) {
+  /** @param output descriptor of the output; by a name the program would delete a file that it cannot finish */
+  constructor(work: Conversion, output: number, signal: AbortSignal) {
     const { compressor, blockBytes } = work.squashfs;
-    const args = ['-q', '-s', '-f', '-c', compressor, '-b', String(blockBytes), '-j', '2', work.output];
-    this.#child = spawn('tar2sqfs', args, { stdio: ['pipe', 'ignore', 'pipe'], signal, killSignal: 'SIGKILL' });
+    const args = ['-q', '-s', '-f', '-c', compressor, '-b', String(blockBytes), '-j', '2', '/proc/self/fd/3'];
+    this.#folder = dirname(work.output);
+    this.#child = spawn('tar2sqfs', args, { stdio: ['pipe', 'ignore', 'pipe', output], signal, killSignal: 'SIGKILL' });
     this.#child.stderr?.setEncoding('utf8').on('data', (text: string) => {
       this.#stderr = (this.#stderr + text).slice(-2000);
     });
@@ -146,7 +151,12 @@ class SquashfsMaker {
   write(chunk: Buffer): Promise<void> | undefined {
     const stdin = this.#child.stdin;
     if (stdin === null || stdin.destroyed || stdin.write(chunk)) return undefined;
-    return Promise.race([this.failed, once(stdin, 'drain').then(() => undefined)]);
+    // A broken pipe means that the program is ending; its own words about it are worth waiting for.
+    const drained = once(stdin, 'drain').then(
+      () => undefined,
+      () => this.failed,
+    );
+    return Promise.race([this.failed, drained]);
   }
 
   async finish(): Promise<void> {
@@ -164,8 +174,8 @@ class SquashfsMaker {
 
   #error(code: number | null, killed: string | null): HuskError {
     const told = this.#stderr.trim().replaceAll(/\s+/g, ' ').slice(-400);
-    // SIGXFSZ: the worker's RLIMIT_FSIZE.
-    if (/No space left|quota|File too large/i.test(told) || killed === 'SIGXFSZ') {
+    // SIGXFSZ: the worker's RLIMIT_FSIZE. tar2sqfs calls a full disk an "I/O error", so look at the disk.
+    if (killed === 'SIGXFSZ' || (/I\/O error|No space/.test(told) && isFull(this.#folder))) {
       return new HuskError('resource-exhausted', 'write layer: the disk of the image store is full', {
         stage: 'convert-layer',
         hint: 'remove images, or give the image store more room',
@@ -175,6 +185,12 @@ class SquashfsMaker {
       stage: 'convert-layer',
     });
   }
+}
+
+function isFull(folder: string): boolean {
+  // The unfinished output is still there and takes its room.
+  const { bavail, bsize } = statfsSync(folder);
+  return bavail * bsize < 4 * chunkBytes;
 }
 
 function tooLarge(what: string): HuskError {

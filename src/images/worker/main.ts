@@ -4,9 +4,10 @@
  * It reads a job and commands from standard input and writes events to standard output, both as
  * lines of JSON, and dies with its input. `src/images/worker-process.ts` starts it.
  */
+
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { rm } from 'node:fs/promises';
 import { withDeadline } from '../../base/deadline.ts';
 import { HuskError } from '../../base/errors.ts';
 import { convertLayer } from './convert.ts';

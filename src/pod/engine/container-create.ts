@@ -33,7 +33,7 @@ export async function createContainer(
     try {
       core.images.hold(image.id, record.id);
       const { user } = await bounded('CreateContainer', createMs, signal, (inner) =>
-        runtimeOf(core.runtimes, sandbox.runtime).createContainer(sandbox, record, config, image, inner),
+        runtimeOf(core.runtimes, sandbox.runtime).createContainer(sandbox, record, { config, image }, inner),
       );
       core.store.patchContainer(record.id, { user, intended: false });
     } catch (caught) {

@@ -122,7 +122,12 @@ export class ContainerService {
     signal: AbortSignal,
   ): Promise<ExecSyncResult> {
     const { sandbox, container, runtime } = this.#findRunning(idOrPrefix);
-    return await runtime.execSync(sandbox, container, command, Math.min(timeoutSeconds, maxSeconds), signal);
+    return await runtime.execSync(
+      sandbox,
+      container,
+      { command, timeoutSeconds: Math.min(timeoutSeconds, maxSeconds) },
+      signal,
+    );
   }
 
   /** Opens the log path anew. A container without a log has nothing to open. @throws HuskError `not-found`, `failed-precondition` */

@@ -16,7 +16,11 @@ interface Pair {
 }
 
 /** Serves one connection until the client ends it. */
-export async function portForwardOverSpdy(runtime: StreamingRuntime, sandboxId: string, connection: Duplex): Promise<void> {
+export async function portForwardOverSpdy(
+  runtime: StreamingRuntime,
+  sandboxId: string,
+  connection: Duplex,
+): Promise<void> {
   const pairs = new Map<string, Pair>();
   const gone = new AbortController();
   const session = new SpdySession({
@@ -54,7 +58,11 @@ interface Forward {
   readonly data: SpdyStream;
 }
 
-async function forward(runtime: StreamingRuntime, { sandboxId, port, error, data }: Forward, signal: AbortSignal): Promise<void> {
+async function forward(
+  runtime: StreamingRuntime,
+  { sandboxId, port, error, data }: Forward,
+  signal: AbortSignal,
+): Promise<void> {
   error.resume();
   try {
     await runtime.portForward(sandboxId, port, data, signal);

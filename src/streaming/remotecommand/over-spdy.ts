@@ -39,7 +39,9 @@ export async function commandOverSpdy(
     await withDeadline('streams of the client', streamCreationMs, undefined, () =>
       Promise.race([complete.promise, over.then(() => Promise.reject(clientGone()))]),
     );
-    const [error, stdin, stdout, stderr, resize] = (['error', 'stdin', 'stdout', 'stderr', 'resize'] as const).map((name) => found.get(name));
+    const [error, stdin, stdout, stderr, resize] = (['error', 'stdin', 'stdout', 'stderr', 'resize'] as const).map(
+      (name) => found.get(name),
+    );
     if (error === undefined) return;
     await serveCommand(runtime, request, { error, stdin, stdout, stderr, resize }, { version, signal: gone.signal });
   } finally {

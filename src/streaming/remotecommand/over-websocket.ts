@@ -37,7 +37,8 @@ export async function commandOverWebSocket(
   socket.on('message', (data: Buffer, isBinary: boolean) => {
     if (isBinary === codec.base64) return socket.close(closeCodes.unsupportedData, 'wrong kind of message');
     const { channel, content } = decode(data, codec);
-    if (channel === halfClose && codec.halfClose) return content[0] === channels.stdin ? void stdin?.push(null) : undefined;
+    if (channel === halfClose && codec.halfClose)
+      return content[0] === channels.stdin ? void stdin?.push(null) : undefined;
     const reader = channel === channels.stdin ? stdin : channel === channels.resize ? resize : undefined;
     if (reader === undefined) return socket.close(closeCodes.protocolError, `channel ${channel}`);
     if (content.length > 0 && !reader.readableEnded && !reader.push(content)) socket.pause();

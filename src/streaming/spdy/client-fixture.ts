@@ -48,7 +48,9 @@ export function spdyClient(connection: Duplex): SpdyClient {
         reset: () => void connection.write(encodeControl({ type: 'rst-stream', streamId: id, status: 5 })),
       };
       streams.set(id, { stream, replied: replied.resolve, end: ended.resolve });
-      connection.write(encodeControl({ type: 'syn-stream', streamId: id, associatedId: 0, fin, unidirectional: false, block }));
+      connection.write(
+        encodeControl({ type: 'syn-stream', streamId: id, associatedId: 0, fin, unidirectional: false, block }),
+      );
       return stream;
     },
     ping(id) {

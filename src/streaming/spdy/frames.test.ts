@@ -15,7 +15,12 @@ const controlFrame: fc.Arbitrary<Parameters<typeof encodeControl>[0]> = fc.oneof
     unidirectional: fc.boolean(),
     block: bytes,
   }),
-  fc.record({ type: fc.constantFrom('syn-reply' as const, 'headers' as const), streamId: id, fin: fc.boolean(), block: bytes }),
+  fc.record({
+    type: fc.constantFrom('syn-reply' as const, 'headers' as const),
+    streamId: id,
+    fin: fc.boolean(),
+    block: bytes,
+  }),
   fc.record({ type: fc.constant('rst-stream' as const), streamId: id, status: word }),
   fc.record({ type: fc.constant('ping' as const), id: word }),
   fc.record({ type: fc.constant('goaway' as const), lastStreamId: id, status: word }),
@@ -23,7 +28,8 @@ const controlFrame: fc.Arbitrary<Parameters<typeof encodeControl>[0]> = fc.oneof
 const dataFrame = fc.record({ type: fc.constant('data' as const), streamId: id, fin: fc.boolean(), data: bytes });
 
 function encode(frame: Frame): Buffer {
-  if (frame.type === 'data') return Buffer.concat([dataHeader(frame.streamId, frame.data.length, frame.fin), frame.data]);
+  if (frame.type === 'data')
+    return Buffer.concat([dataHeader(frame.streamId, frame.data.length, frame.fin), frame.data]);
   return encodeControl(frame as Parameters<typeof encodeControl>[0]);
 }
 
@@ -53,28 +59,35 @@ test('frames survive their bytes', () => {
 
 test('however the bytes are cut, the same content comes out', () => {
   fc.assert(
-    fc.property(fc.array(fc.oneof(controlFrame, dataFrame), { maxLength: 6 }), fc.array(fc.nat(400)), (frames, cuts) => {
-      const whole = Buffer.concat(frames.map(encode));
-      const reader = new FrameReader();
-      const digest = (read: Frame[]): string => {
-        const data = new Map<number, string>();
-        const rest = read.filter((frame) => {
-          if (frame.type !== 'data') return true;
-          data.set(frame.streamId, `${data.get(frame.streamId) ?? ''}${frame.data.toString('hex')}${frame.fin ? '.' : ''}`);
-          return false;
-        });
-        return JSON.stringify([rest, [...data]]);
-      };
-      const pieces: Frame[] = [];
-      let at = 0;
-      for (const cut of [...cuts, whole.length]) {
-        const end = Math.min(whole.length, at + cut);
-        pieces.push(...reader.push(whole.subarray(at, end)));
-        at = end;
-      }
-      pieces.push(...reader.push(whole.subarray(at)));
-      assert.equal(digest(pieces), digest([...new FrameReader().push(whole)]));
-    }),
+    fc.property(
+      fc.array(fc.oneof(controlFrame, dataFrame), { maxLength: 6 }),
+      fc.array(fc.nat(400)),
+      (frames, cuts) => {
+        const whole = Buffer.concat(frames.map(encode));
+        const reader = new FrameReader();
+        const digest = (read: Frame[]): string => {
+          const data = new Map<number, string>();
+          const rest = read.filter((frame) => {
+            if (frame.type !== 'data') return true;
+            data.set(
+              frame.streamId,
+              `${data.get(frame.streamId) ?? ''}${frame.data.toString('hex')}${frame.fin ? '.' : ''}`,
+            );
+            return false;
+          });
+          return JSON.stringify([rest, [...data]]);
+        };
+        const pieces: Frame[] = [];
+        let at = 0;
+        for (const cut of [...cuts, whole.length]) {
+          const end = Math.min(whole.length, at + cut);
+          pieces.push(...reader.push(whole.subarray(at, end)));
+          at = end;
+        }
+        pieces.push(...reader.push(whole.subarray(at)));
+        assert.equal(digest(pieces), digest([...new FrameReader().push(whole)]));
+      },
+    ),
   );
 });
 
@@ -85,13 +98,23 @@ for (const [words, input] of [
   ['a control frame beyond the cap', Buffer.from('8003000400ffffff', 'hex')],
 ] as const) {
   test(`${words} is refused`, () => {
-    assert.throws(() => [...new FrameReader().push(input)], { kind: 'invalid-argument', message: /^read SPDY frame: / });
+    assert.throws(() => [...new FrameReader().push(input)], {
+      kind: 'invalid-argument',
+      message: /^read SPDY frame: /,
+    });
   });
 }
 
 test('50 000 mutated byte streams are read or refused, and nothing is kept beyond the cap', () => {
   const seed = Buffer.concat([
-    encodeControl({ type: 'syn-stream', streamId: 1, associatedId: 0, fin: false, unidirectional: false, block: Buffer.alloc(40, 7) }),
+    encodeControl({
+      type: 'syn-stream',
+      streamId: 1,
+      associatedId: 0,
+      fin: false,
+      unidirectional: false,
+      block: Buffer.alloc(40, 7),
+    }),
     Buffer.concat([dataHeader(1, 20, false), Buffer.alloc(20, 1)]),
     encodeControl({ type: 'ping', id: 1 }),
     encodeControl({ type: 'goaway', lastStreamId: 1, status: 0 }),

@@ -82,8 +82,10 @@ export class FrameReader {
       this.#data = { streamId: first, fin: (flags & flagFin) !== 0, left: length };
       return this.#more();
     }
-    if (((first >>> 16) & 0x7fff) !== version) throw protocolError(`version ${(first >>> 16) & 0x7fff}, wanted ${version}`);
-    if (length > maxControlFrameBytes) throw protocolError(`control frame of ${length} bytes, at most ${maxControlFrameBytes}`);
+    if (((first >>> 16) & 0x7fff) !== version)
+      throw protocolError(`version ${(first >>> 16) & 0x7fff}, wanted ${version}`);
+    if (length > maxControlFrameBytes)
+      throw protocolError(`control frame of ${length} bytes, at most ${maxControlFrameBytes}`);
     if (this.#held.length < headerBytes + length) return undefined;
     this.#take(headerBytes);
     return parseControl(first & 0xffff, flags, this.#take(length));
@@ -156,11 +158,19 @@ export function dataHeader(streamId: number, length: number, fin: boolean): Buff
 export const maxDataFrameBytes: number = 2 ** 24 - 1;
 
 /** A control frame. */
-export function encodeControl(frame: Exclude<Frame, { type: 'data' | 'settings' | 'window-update' | 'unknown' }>): Buffer {
+export function encodeControl(
+  frame: Exclude<Frame, { type: 'data' | 'settings' | 'window-update' | 'unknown' }>,
+): Buffer {
   switch (frame.type) {
     case 'syn-stream': {
       const flags = (frame.fin ? flagFin : 0) | (frame.unidirectional ? flagUnidirectional : 0);
-      return control(controlTypes.synStream, flags, words(frame.streamId, frame.associatedId), Buffer.alloc(2), frame.block);
+      return control(
+        controlTypes.synStream,
+        flags,
+        words(frame.streamId, frame.associatedId),
+        Buffer.alloc(2),
+        frame.block,
+      );
     }
     case 'syn-reply':
       return control(controlTypes.synReply, frame.fin ? flagFin : 0, words(frame.streamId), frame.block);

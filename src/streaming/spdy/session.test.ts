@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
-import { createServer, connect, type Server, type Socket } from 'node:net';
-import { once } from 'node:events';
 import { createHash } from 'node:crypto';
+import { once } from 'node:events';
+import { connect, createServer, type Server, type Socket } from 'node:net';
 import { afterEach, beforeEach, test } from 'node:test';
-import { spdyClient, type SpdyClient } from './client-fixture.ts';
+import { type SpdyClient, spdyClient } from './client-fixture.ts';
 import { encodeControl } from './frames.ts';
 import { SpdySession } from './session.ts';
 import type { SpdyStream } from './stream.ts';
@@ -115,7 +115,17 @@ test('closing says goodbye after everything that was written', async () => {
 });
 
 for (const [words, bytes] of [
-  ['an even stream id', encodeControl({ type: 'syn-stream', streamId: 2, associatedId: 0, fin: false, unidirectional: false, block: Buffer.alloc(0) })],
+  [
+    'an even stream id',
+    encodeControl({
+      type: 'syn-stream',
+      streamId: 2,
+      associatedId: 0,
+      fin: false,
+      unidirectional: false,
+      block: Buffer.alloc(0),
+    }),
+  ],
   ['another protocol', Buffer.from('GET / HTTP/1.1\r\n\r\n\xff\xff\xff\xff', 'latin1').fill(0x80, 0, 2)],
 ] as const) {
   test(`${words} closes the connection`, async () => {

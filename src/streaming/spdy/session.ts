@@ -2,7 +2,15 @@
 import { once } from 'node:events';
 import type { Duplex } from 'node:stream';
 import { HuskError } from '../../base/errors.ts';
-import { dataHeader, encodeControl, type Frame, FrameReader, maxDataFrameBytes, protocolError, rstStatus } from './frames.ts';
+import {
+  dataHeader,
+  encodeControl,
+  type Frame,
+  FrameReader,
+  maxDataFrameBytes,
+  protocolError,
+  rstStatus,
+} from './frames.ts';
 import { HeaderReader, HeaderWriter } from './header-block.ts';
 import { SpdyStream } from './stream.ts';
 
@@ -99,19 +107,25 @@ export class SpdySession {
   async #open(frame: Frame & { type: 'syn-stream' }): Promise<void> {
     const { streamId, block, fin } = frame;
     const headers = await this.#headersIn.read(block);
-    if (streamId % 2 === 0 || streamId <= this.#lastStreamId) throw protocolError(`stream ${streamId} after ${this.#lastStreamId}`);
+    if (streamId % 2 === 0 || streamId <= this.#lastStreamId)
+      throw protocolError(`stream ${streamId} after ${this.#lastStreamId}`);
     this.#lastStreamId = streamId;
     if (this.#streams.size >= this.#options.maxStreams || this.#closing) {
       return this.#send(encodeControl({ type: 'rst-stream', streamId, status: rstStatus.refusedStream }));
     }
     const stream = new SpdyStream(streamId, headers, {
       sendData: (id, data, last) => this.#sendData(id, data, last),
-      sendReset: (id) => void this.#send(encodeControl({ type: 'rst-stream', streamId: id, status: rstStatus.cancel })).catch(() => undefined),
+      sendReset: (id) =>
+        void this.#send(encodeControl({ type: 'rst-stream', streamId: id, status: rstStatus.cancel })).catch(
+          () => undefined,
+        ),
       forget: (id) => this.#streams.delete(id),
     });
     stream.on('error', () => undefined);
     this.#streams.set(streamId, stream);
-    await this.#send(encodeControl({ type: 'syn-reply', streamId, fin: false, block: await this.#headersOut.write(new Map()) }));
+    await this.#send(
+      encodeControl({ type: 'syn-reply', streamId, fin: false, block: await this.#headersOut.write(new Map()) }),
+    );
     if (fin) await stream.receive(Buffer.alloc(0), true);
     if (!this.#options.onStream(stream)) stream.destroy();
   }
@@ -145,7 +159,11 @@ export class SpdySession {
       ]);
     } catch (cause) {
       connection.destroy();
-      throw new HuskError('unavailable', `send on a SPDY connection: the client read nothing for ${connectionFullMs} ms`, { cause, stage: 'streaming' });
+      throw new HuskError(
+        'unavailable',
+        `send on a SPDY connection: the client read nothing for ${connectionFullMs} ms`,
+        { cause, stage: 'streaming' },
+      );
     } finally {
       over.abort();
     }

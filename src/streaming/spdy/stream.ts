@@ -32,7 +32,8 @@ export class SpdyStream extends Duplex {
   /** Takes data from the session; resolves when the stream's reader wants more. */
   async receive(data: Buffer, fin: boolean): Promise<void> {
     if (this.destroyed) return;
-    if (this.#remoteEnded) throw new HuskError('invalid-argument', `SPDY stream "${this.id}": data after its end`, { stage: 'streaming' });
+    if (this.#remoteEnded)
+      throw new HuskError('invalid-argument', `SPDY stream "${this.id}": data after its end`, { stage: 'streaming' });
     const full = data.length > 0 && !this.push(data);
     if (fin) {
       this.#remoteEnded = true;
