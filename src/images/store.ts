@@ -41,7 +41,7 @@ export interface ClosableImageStore extends ImageStore {
   close(): Promise<void>;
 }
 
-/** Chosen by measurement: docs/adr/0010-layer-images.md. */
+/** Chosen by measurement: docs/adr/0040-layer-images.md. */
 const defaultSquashfs: SquashfsFormat = { compressor: 'lz4', blockBytes: 131_072 };
 /** How often a pull tries again because another pull, whose layer it waited for, failed. */
 const maxRounds = 3;

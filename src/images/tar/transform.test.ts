@@ -338,26 +338,34 @@ describe('a hostile layer is refused', () => {
 
 describe('work', () => {
   it('grows in proportion to the whiteouts (CVE-2026-95838)', async () => {
-    const opaque = (count: number): Buffer =>
-      all(...Array.from({ length: count }, () => entry({ name: 'd/.wh..wh..opq' })), entry({ name: 'd/f' }));
-    const time = async (tar: Buffer): Promise<number> => {
+    const opaque = entry({ name: 'd/.wh..wh..opq' });
+    const time = async (count: number): Promise<number> => {
+      const tar = Buffer.concat(Array.from({ length: count }, () => opaque));
       const start = performance.now();
-      await transform(tar);
+      await transformLayer(chunked(tar, 1 << 20), () => undefined, defaultLimits);
       return performance.now() - start;
     };
-    const [small, large] = [opaque(4_000), opaque(40_000)];
-    await time(small);
-    const ratio = (await time(large)) / (await time(small));
+    await time(10_000);
+    const ratio = (await time(100_000)) / (await time(10_000));
     assert.ok(ratio < 40, `ten times the entries took ${ratio} times as long`);
-    const many = all(...Array.from({ length: 100_000 }, (_, i) => entry({ name: `d/.wh.f${i}` })));
-    assert.equal((await transform(many)).lines.length, 100_000);
+  });
+
+  it('of 100 000 different whiteouts is done', async () => {
+    const tar = Buffer.concat(Array.from({ length: 100_000 }, (_, i) => entry({ name: `d/.wh.f${i}` })));
+    const result = await transformLayer(chunked(tar, 1 << 20), () => undefined, defaultLimits);
+    assert.equal(result.entries, 100_000);
   });
 
   it('never ends but with a result or our error, whatever the bytes', async () => {
     const block = fc.oneof(
       fc.uint8Array({ minLength: 0, maxLength: 2048 }).map((bytes) => Buffer.from(bytes)),
       fc
-        .record({ name: fc.string(), type: fc.constantFrom(...Array.from('01234567xgLKS5')), link: fc.string(), data: fc.string() })
+        .record({
+          name: fc.string(),
+          type: fc.constantFrom(...Array.from('01234567xgLKS5')),
+          link: fc.string(),
+          data: fc.string(),
+        })
         .map(entry),
       fc.string().map(pax),
     );

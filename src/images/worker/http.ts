@@ -2,7 +2,7 @@
  * One HTTP exchange of the image worker.
  *
  * Over node:http(s), not undici: a pull is a short-lived process, and loading undici costs more
- * than twice as long as loading these (docs/adr/0010-layer-images.md).
+ * than twice as long as loading these (docs/adr/0040-layer-images.md).
  */
 import { lookup as dnsLookup, type LookupAddress } from 'node:dns';
 import { type ClientRequest, Agent as HttpAgent, request as httpRequest, type IncomingMessage } from 'node:http';
