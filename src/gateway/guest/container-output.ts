@@ -5,8 +5,11 @@ import { protocolError } from '../check/answers.ts';
 import { maxOutputBytes } from '../limits.ts';
 import { CriLogStream, type FormattedChunk } from '../log/cri-log.ts';
 
-/** A chunk for huskd is closed once it has this many bytes of records. */
-const chunkBytes = 64 * 1024;
+/**
+ * A chunk for huskd is closed once it has this many bytes of records: as much as a guest holds
+ * of a stream, because a round trip to huskd costs more than the bytes in it.
+ */
+const chunkBytes = 256 * 1024;
 
 /** Which of a container's two streams. */
 export type StreamName = 'stdout' | 'stderr';

@@ -11,6 +11,9 @@ import { HuskError } from '../../base/errors.ts';
 /** A longer line is cut into partial records of this many bytes of content. */
 export const maxLineBytes = 16 * 1024;
 const newline = 0x0a;
+/** A record of one byte of output: time, stream, tag and newline are less than this. */
+const shortestRecordBytes = 64;
+const maxRecordBytes = maxLineBytes + shortestRecordBytes;
 
 /** Records to append, and the bytes of the stream that they hold. */
 export interface FormattedChunk {
@@ -29,6 +32,8 @@ export class CriLogStream {
   #takenEnd: bigint;
   #pushedEnd: bigint;
   #ended = false;
+  /** Heads of the records that end before `end`. */
+  #heads: { readonly end: bigint; readonly P: Buffer; readonly F: Buffer } | undefined;
 
   constructor(stream: 'stdout' | 'stderr', offset: bigint) {
     this.#stream = stream;
@@ -75,20 +80,24 @@ export class CriLogStream {
     const raw = this.#raw.length === 1 ? (this.#raw[0] as Buffer) : Buffer.concat(this.#raw, this.#rawBytes);
     this.#raw = [raw];
     const startOffset = this.#takenEnd;
-    const parts: Buffer[] = [];
+    // One buffer, written in place: records are short and many, and this is the gateway's hottest loop.
+    const lines = Buffer.allocUnsafe(Math.min(softLimit + maxRecordBytes, raw.length * shortestRecordBytes));
     let bytes = 0;
     let at = 0;
     while (at < raw.length && bytes < softLimit) {
       const piece = nextPiece(raw, at, this.#ended);
       if (piece === undefined) break;
-      const header = this.#header(startOffset + BigInt(piece.next - 1), piece.tag);
-      parts.push(header, raw.subarray(at, piece.contentEnd), lineEnd);
-      bytes += header.length + piece.contentEnd - at + 1;
+      bytes += this.#head(startOffset + BigInt(piece.next - 1), piece.tag).copy(lines, bytes);
+      bytes += raw.copy(lines, bytes, at, piece.contentEnd);
+      lines[bytes] = newline;
+      bytes += 1;
       at = piece.next;
     }
     if (at === 0) return undefined;
     this.#forget(raw, at);
-    return { lines: Buffer.concat(parts, bytes), startOffset, endOffset: this.#takenEnd };
+    // It is kept until huskd has it: not with a buffer that is mostly empty.
+    const kept = 2 * bytes < lines.length ? Buffer.from(lines.subarray(0, bytes)) : lines.subarray(0, bytes);
+    return { lines: kept, startOffset, endOffset: this.#takenEnd };
   }
 
   #forget(raw: Buffer, taken: number): void {
@@ -99,14 +108,16 @@ export class CriLogStream {
     this.#arrivals = this.#arrivals.filter(({ end }) => end > this.#takenEnd);
   }
 
-  /** The head of the record whose last byte is at the offset. */
-  #header(lastByte: bigint, tag: 'P' | 'F'): Buffer {
-    const arrival = this.#arrivals.find(({ end }) => end > lastByte);
-    return Buffer.from(`${formatTimestamp(arrival?.ns ?? 0n)} ${this.#stream} ${tag} `, 'latin1');
+  /** The head of the record whose last byte is at the offset. What came together has one time, so heads are kept. */
+  #head(lastByte: bigint, tag: 'P' | 'F'): Buffer {
+    if (this.#heads === undefined || lastByte >= this.#heads.end) {
+      const { end, ns } = this.#arrivals.find((arrival) => arrival.end > lastByte) ?? { end: lastByte + 1n, ns: 0n };
+      const start = `${formatTimestamp(ns)} ${this.#stream}`;
+      this.#heads = { end, P: Buffer.from(`${start} P `, 'latin1'), F: Buffer.from(`${start} F `, 'latin1') };
+    }
+    return this.#heads[tag];
   }
 }
-
-const lineEnd = Buffer.from('\n');
 
 interface Piece {
   readonly tag: 'P' | 'F';
