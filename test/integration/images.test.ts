@@ -146,6 +146,46 @@ describe('pulling', () => {
     );
   });
 
+  for (const [how, auth, method, wanted] of [
+    ['a password', { username: 'u', password: 'p' }, 'GET', 'Basic dTpw'],
+    ['an identity token', { identityToken: 'refresh' }, 'POST', undefined],
+    ['nothing', undefined, 'GET', undefined],
+  ] as const) {
+    it(`gets a token with ${how} and pulls with it`, async () => {
+      let own = '';
+      await using proxy = await startFaultProxy(registry.host, ({ path, authorization }) => {
+        if (path.startsWith('/token')) return { kind: 'status', status: 200, body: '{"token":"secret-token"}' };
+        if (authorization === 'Bearer secret-token') return { kind: 'none' };
+        const challenge = `Bearer realm="http://${own}/token",service="s"`;
+        return { kind: 'status', status: 401, headers: { 'www-authenticate': challenge } };
+      });
+      own = proxy.host;
+      await using test = await openTestStore();
+      await pushImage(registry, 'token:1', busyboxImage());
+      await test.store.pull(`${proxy.host}/token:1`, auth);
+      const asked = proxy.seen.filter(({ path }) => path.startsWith('/token'));
+      assert.deepEqual([asked.length, asked[0]?.method, asked[0]?.authorization], [1, method, wanted]);
+      if (method === 'GET') assert.match(asked[0]?.path ?? '', /scope=repository%3Atoken%3Apull&service=s/);
+    });
+  }
+
+  it('does not tell a token server elsewhere the password', async () => {
+    await using thief = await startFaultProxy(registry.host, () => ({
+      kind: 'status',
+      status: 200,
+      body: '{"token":"t"}',
+    }));
+    await using proxy = await startFaultProxy(registry.host, () => ({
+      kind: 'status',
+      status: 401,
+      headers: { 'www-authenticate': `Bearer realm="http://${thief.host}/token"` },
+    }));
+    await using test = await openTestStore();
+    const pull = test.store.pull(`${proxy.host}/token:1`, { username: 'u', password: 'p' });
+    await assert.rejects(pull, kind('permission-denied'));
+    assert.deepEqual(thief.seen, []);
+  });
+
   for (const [target, why] of [
     ['http://169.254.169.254/latest/meta-data', 'link-local'],
     ['file:///etc/shadow', 'not HTTP'],
