@@ -55,7 +55,7 @@ test: ## Everything: setup, check, guest image, integration; ends with "N passed
 	@tools/test.sh
 
 demo: setup build-c guest-image ## One pod in a virtual machine of its own, over CRI, from nothing
-	@node test/demo/main.ts
+	@tools/open-tree.sh node test/demo/main.ts
 
 guest-image: setup build-c ## Build the guest's kernel, initrd and root into build/guest-image/current
 	@node images/build.ts
@@ -63,7 +63,7 @@ guest-image: setup build-c ## Build the guest's kernel, initrd and root into bui
 build-c: $(C_PROGRAMS) ## Compile the C programs into build/bin
 
 vpath %.c guest-agent/c src/jail/c
-build/bin/husk-%: %.c Makefile | build-dir
+build/bin/husk-%: %.c src/jail/c/sparse.h Makefile | build-dir
 	@printf 'build-c: %s\n' '$@'
 	@$(CC) $(CFLAGS) -o $@ $< $(LDFLAGS)
 

@@ -39,7 +39,7 @@ export function parseSpec(json: Uint8Array): OciSpec {
     throw new HuskError('invalid-argument', 'spec_json: process.args, process.env, mounts or linux is missing');
   }
   const path = linux.cgroupsPath;
-  if (typeof path !== 'string' || !path.startsWith('/') || posix.normalize(path) !== path || path === '/') {
+  if (typeof path !== 'string' || !isPlain(path)) {
     throw new HuskError('invalid-argument', `spec_json: linux.cgroupsPath "${path}": wanted a plain absolute path`);
   }
   return spec as OciSpec;
@@ -55,7 +55,8 @@ export function completeSpec(spec: OciSpec, completion: SpecCompletion): OciSpec
     // Unset, a container would inherit the agent's own protection from the OOM killer.
     oomScoreAdj: spec.process.oomScoreAdj ?? 0,
   };
-  const taken = new Set(spec.mounts.map((mount) => posix.normalize(mount.destination)));
+  // `resolve` and not `normalize`, which would keep a slash at the end.
+  const taken = new Set(spec.mounts.map((mount) => posix.resolve('/', mount.destination)));
   const added = podMounts(spec, completion).filter((mount) => !taken.has(mount.destination));
   return {
     ...spec,
@@ -93,7 +94,7 @@ function bind(source: string, destination: string, options: readonly string[]): 
  * @throws HuskError `invalid-argument` for a path that is not plain, or below /proc or /sys
  */
 export function pushedPath(path: string): string {
-  const plain = path.startsWith('/') && posix.normalize(path) === path && !path.endsWith('/');
+  const plain = isPlain(path);
   if (!plain || /^\/(proc|sys)(\/|$)/.test(path)) {
     throw new HuskError(
       'invalid-argument',
@@ -101,6 +102,11 @@ export function pushedPath(path: string): string {
     );
   }
   return path;
+}
+
+/** Absolute, below the root, without `.`, `..` or empty parts. */
+function isPlain(path: string): boolean {
+  return path !== '/' && posix.resolve('/', path) === path;
 }
 
 /** The process of an exec: the container's own, with another command. */

@@ -12,7 +12,7 @@ import { commandOverSpdy } from './remotecommand/over-spdy.ts';
 import { commandOverWebSocket } from './remotecommand/over-websocket.ts';
 import type { ExecTarget, StreamingRuntime } from './streaming-runtime.ts';
 import { TokenCache } from './token-cache.ts';
-import { type Choice, chooseProtocol, parsePath, type Route } from './upgrade.ts';
+import { type Choice, chooseProtocol, parsePath } from './upgrade.ts';
 
 /** One message of a client; kubectl's are 32 KiB. Fragments count together (CVE-2026-62389). */
 const maxMessageBytes = 1024 * 1024;
@@ -145,4 +145,4 @@ async function closeServer(http: Server, connections: Set<Duplex>): Promise<void
   await once(http, 'close');
 }
 
-export type { Route, Ticket };
+export type { Ticket };

@@ -1,0 +1,91 @@
+/** A container's root file system: its layers below, a writable folder on the data disk above. */
+import { mkdir, rm } from 'node:fs/promises';
+import { sleep } from '../../src/base/deadline.ts';
+import { HuskError } from '../../src/base/errors.ts';
+import type { Layer } from '../../src/gen/agent/v1/agent.ts';
+import { containerPlaces, podPlaces } from './places.ts';
+import type { Pod } from './pod.ts';
+import { op, type SysOp, type SysResult, tryOp } from './sys-batch.ts';
+import type { UserFiles } from './user.ts';
+
+/** The image's passwd and group files are hostile: beyond this they are taken as absent (CVE-2026-47262). */
+const maxUserFileBytes = 1024 * 1024;
+/** A mount is busy for a moment while another container's mount namespace is being made. */
+const busyTries = 40;
+const busyWaitMs = 50;
+/** mount(2) takes one page of options. */
+const maxOptionBytes = 4095;
+
+/** Mounts the layers and the overlay, and reads the image's user files, in one batch. `unmountRoot` takes it back. */
+export async function mountRoot(pod: Pod, id: string, layers: readonly Layer[]): Promise<UserFiles> {
+  const places = containerPlaces(pod.settings, id);
+  for (const folder of [places.upper, places.work, places.rootfs])
+    await mkdir(folder, { recursive: true, mode: 0o755 });
+  return pod.locks.run('layers', async () => {
+    const plan = pod.layers.take(layers);
+    const ops: SysOp[] = [
+      ...plan.ops,
+      op('chdir', podPlaces(pod.settings).layersFolder),
+      overlay(plan.folders, places),
+      op('chdir', '/'),
+      ...['etc/passwd', 'etc/group'].map((path) => tryOp('read', places.rootfs, path, String(maxUserFileBytes))),
+    ];
+    try {
+      const results = await pod.sys.run(ops);
+      return { passwd: textOf(results.at(-2)), group: textOf(results.at(-1)) };
+    } catch (caught) {
+      await unmount(pod, id, layers);
+      throw caught;
+    }
+  });
+}
+
+/**
+ * Unmounts the overlay and the layers that nobody else uses, and removes what was written.
+ * What is absent is fine.
+ * @throws HuskError `internal` when something stays busy
+ */
+export async function unmountRoot(pod: Pod, id: string, layers: readonly Layer[]): Promise<void> {
+  await pod.locks.run('layers', () => unmount(pod, id, layers));
+  await rm(containerPlaces(pod.settings, id).written, { recursive: true, force: true });
+}
+
+async function unmount(pod: Pod, id: string, layers: readonly Layer[]): Promise<void> {
+  const { rootfs } = containerPlaces(pod.settings, id);
+  let left: readonly SysOp[] = [tryOp('umount', rootfs), ...pod.layers.giveBack(layers).ops];
+  for (let tries = 0; ; tries += 1) {
+    const results = await pod.sys.run(left);
+    left = left.filter((_, index) => isBusy(results[index]));
+    if (left.length === 0) return;
+    if (tries === busyTries) {
+      const what = left.map(({ name, args }) => `${name} ${args.join(' ')}`).join(', ');
+      throw new HuskError('internal', `unmount container "${id}": still busy: ${what}`, { stage: 'unmount' });
+    }
+    await sleep(busyWaitMs);
+  }
+}
+
+/** Overlayfs takes the uppermost layer first. An image without layers is an empty root. */
+function overlay(
+  folders: readonly string[],
+  places: { readonly rootfs: string; readonly upper: string; readonly work: string },
+): SysOp {
+  if (folders.length === 0) return op('mount', places.upper, places.rootfs, '', 'bind', '');
+  const lower = folders.toReversed().join(':');
+  // `volatile`: the disk ends with the pod, so writing it back serves nobody.
+  const options = `lowerdir=${lower},upperdir=${places.upper},workdir=${places.work},volatile`;
+  if (options.length > maxOptionBytes)
+    throw new HuskError('resource-exhausted', `mount ${folders.length} layers: too many for overlayfs`);
+  return op('mount', 'overlay', places.rootfs, 'overlay', 'nodev', options);
+}
+
+function isBusy(result: SysResult | undefined): boolean {
+  return result !== undefined && !result.ok && result.bytes.toString('latin1').startsWith(`${ebusy} `);
+}
+
+/** errno(3): EBUSY. */
+const ebusy = 16;
+
+function textOf(result: SysResult | undefined): string | undefined {
+  return result?.ok ? result.bytes.toString('utf8') : undefined;
+}
