@@ -3,7 +3,6 @@ import { Server, ServerCredentials, type ServerUnaryCall, type sendUnaryData, st
 import { describeError, type ErrorKind, HuskError } from '../../src/base/errors.ts';
 import type { Log } from '../../src/base/log.ts';
 import { type AgentServer, AgentService } from '../../src/gen/agent/v1/agent.ts';
-import { EarlyCancellations } from './cancellation.ts';
 import type { Pod } from './pod.ts';
 import { configureSandbox } from './rpc/configure-sandbox.ts';
 import { createContainer } from './rpc/create-container.ts';
@@ -35,9 +34,7 @@ const codes: Readonly<Record<ErrorKind, status>> = {
 
 /** Serves the pod on its socket. */
 export async function serve(pod: Pod, runtimeVersion: string, log: Log): Promise<Server> {
-  const early = new EarlyCancellations();
   const server = new Server({
-    interceptors: [early.interceptor],
     'grpc.max_receive_message_length': maxMessageBytes,
     'grpc.max_send_message_length': maxMessageBytes,
   });
@@ -60,7 +57,7 @@ export async function serve(pod: Pod, runtimeVersion: string, log: Log): Promise
     removeContainer: unary((request) => removeContainer(pod, request)),
     listContainers: unary(() => listContainers(pod)),
     exec: (call) => {
-      exec(pod, call, () => early.has(call)).catch((caught: unknown) => call.emit('error', failure(caught)));
+      exec(pod, call).catch((caught: unknown) => call.emit('error', failure(caught)));
     },
     events: (call) => pod.events.attach(call),
   };

@@ -20,7 +20,7 @@ const maxTimerMs = 2 ** 31 - 1;
  * Exec: output in chunks, then the result. The timeout counts from the start of the process, and
  * it, or a cancelled call, kills all that the process started: an exec has a cgroup of its own.
  */
-export async function exec(pod: Pod, call: Call, isCancelled: () => boolean): Promise<void> {
+export async function exec(pod: Pod, call: Call): Promise<void> {
   const container = checkRequest(pod, call.request);
   const name = `exec-${container.nextExec()}`;
   const cgroup = `${container.parts.cgroup}/${name}`;
@@ -44,11 +44,11 @@ export async function exec(pod: Pod, call: Call, isCancelled: () => boolean): Pr
       }, timeoutMs);
     }
     // A call that was cancelled before its process was in the cgroup has killed nothing yet.
-    if (isCancelled()) killCgroup(cgroup);
+    if (call.cancelled) killCgroup(cgroup);
     const { exitCode } = await ended.exit;
     for (const copy of copies) copy.stopWhenIdle(strayOutputMs);
     // Nobody reads any more: a copy that waits for the reader would wait for ever.
-    if (isCancelled()) for (const copy of copies) copy.stop();
+    if (call.cancelled) for (const copy of copies) copy.stop();
     else call.once('cancelled', () => copies.forEach((copy) => copy.stop()));
     await Promise.all(copies.map(({ done }) => done));
     call.write({ kind: { $case: 'result', value: { exitCode, timedOut } } });
