@@ -54,8 +54,10 @@ install_packages() {
 
 install_modules() {
   if command -v node >/dev/null && [ -d node_modules ] && node tools/modules-current.mjs; then return 0; fi
-  say 'installing npm packages (npm ci, without install scripts)'
-  npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+  say 'installing npm packages of the lock file (without install scripts)'
+  # Not `npm ci`: it refuses a lock file that leaves out optional packages of other platforms. Versions and
+  # digests are the lock file's either way, and --no-save leaves it as it is.
+  npm install --no-save --ignore-scripts --no-audit --no-fund --loglevel=error
 }
 
 link_node() {
