@@ -47,7 +47,6 @@ export function withHome(env: readonly string[], home: string): string[] {
 
 function splitUser(text: string): { readonly who: string; readonly groupText: string | undefined } {
   const [who = '', groupText, ...more] = text.split(':');
-  // oxlint-disable-next-line no-control-regex -- control characters are what is looked for
   const bad =
     more.length > 0 || groupText === '' || (who === '' && groupText !== undefined) || /[\0-\x1f\x7f]/.test(text);
   if (bad) throw invalid('user', text, 'wanted "<user>" or "<user>:<group>"');
@@ -90,7 +89,6 @@ function memberships(user: string, group: string): number[] {
 function homeOf(entry: PasswdEntry | undefined): string {
   const home = entry?.home ?? '';
   // A control character would let the image write lines into what is made of the environment (CVE-2022-4318).
-  // oxlint-disable-next-line no-control-regex -- control characters are what is looked for
   return home.startsWith('/') && !/[\0-\x1f\x7f]/.test(home) ? home : '/';
 }
 

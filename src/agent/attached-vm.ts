@@ -19,6 +19,8 @@ export class AttachedVm {
   readonly #closed = new AbortController();
   readonly #offsets = new Map<string, Offsets>();
   readonly #handling = new Map<string, Promise<void>>();
+  /** Events that carry another number belong to an earlier attach. */
+  generation = 0;
   /** Settles when the VM is attached to the gateway that runs now. */
   ready: Promise<void> = Promise.resolve();
   /** Whether the first attach has succeeded. */
@@ -76,9 +78,9 @@ export class AttachedVm {
     const offsets = this.#offsetsOf(containerId);
     if (offsets[name] === endOffset) return ack();
     if (offsets[name] !== startOffset) {
-      this.#log.debug(
+      this.#log.warn(
         { vm: vmId, container: containerId, startOffset, stored: offsets[name] },
-        'late log chunk dropped',
+        'log chunk that does not fit dropped',
       );
       return;
     }

@@ -1,4 +1,5 @@
 /** All agents, through the gateway process: supervises it, keeps one session with it, attaches VMs anew when it was replaced. */
+import { randomInt } from 'node:crypto';
 import { credentials } from '@grpc/grpc-js';
 import { sleep, withDeadline } from '../base/deadline.ts';
 import { describeError, HuskError } from '../base/errors.ts';
@@ -137,11 +138,13 @@ class Hub implements GatewayHub {
   }
 
   async #attach(vm: AttachedVm, { timeoutMs, signal }: CallOptions): Promise<AttachVmResponse> {
+    vm.generation = randomInt(1, 2 ** 32);
     const request = {
       vmId: vm.id,
       socket: vm.agentSocket,
       timeoutMs: BigInt(Math.ceil(timeoutMs)),
       resume: vm.resume(),
+      generation: vm.generation,
     };
     return await callGateway<AttachVmResponse>((done) => this.#client.attachVm(request, waiting(), done), signal);
   }
@@ -197,10 +200,10 @@ class Hub implements GatewayHub {
     this.#send = () => {};
   }
 
-  #receive({ kind }: SessionEvent, events: AgentEvents): void {
+  #receive({ kind, generation }: SessionEvent, events: AgentEvents): void {
     if (kind === undefined) return;
     const vm = this.#vms.get(kind.value.vmId);
-    if (vm === undefined) return;
+    if (vm === undefined || vm.generation !== generation) return;
     const acknowledge = (request: SessionRequest): void => this.#send(request);
     if (kind.$case === 'log') vm.onLog(kind.value, events, acknowledge);
     else if (kind.$case === 'exited') vm.onExit(kind.value, events, acknowledge);

@@ -11,7 +11,7 @@ const never = new AbortController().signal;
 
 async function withContainer(given: InProcess, script = {}): Promise<Awaited<ReturnType<InProcess['guest']>>> {
   const guest = await given.guest('vm', script);
-  await given.gateway.attach({ id: 'vm', socket: guest.channel.path, resume: [] }, 5_000, never);
+  await given.gateway.attach({ id: 'vm', socket: guest.channel.path, generation: 1, resume: [] }, 5_000, never);
   const value = {
     containerId: id,
     specJson: Buffer.alloc(0),

@@ -36,7 +36,7 @@ export class Gateway {
 
   /** Opens a link; one to the same VM from before is closed. */
   async attach(
-    vm: { id: string; socket: string; resume: readonly ContainerOffsets[] },
+    vm: { id: string; socket: string; generation: number; resume: readonly ContainerOffsets[] },
     timeoutMs: number,
     signal: AbortSignal,
   ): Promise<HelloResponse> {

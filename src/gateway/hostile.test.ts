@@ -124,7 +124,11 @@ test('answers that no honest agent gives end the link and the call', async () =>
 test('frames that carry nothing end the link once there are too many', async () => {
   await using given = await InProcess.start({ wasteBytes: 1_000_000, wasteBytesPerSecond: 1 });
   const { channel } = await given.guest('vm');
-  await given.gateway.attach({ id: 'vm', socket: channel.path, resume: [] }, 5_000, new AbortController().signal);
+  await given.gateway.attach(
+    { id: 'vm', socket: channel.path, generation: 1, resume: [] },
+    5_000,
+    new AbortController().signal,
+  );
   const session = new RecordedSession();
   given.gateway.openSession(session);
   // Type 0x77 means nothing: a receiver must ignore such a frame (RFC 9113, 4.1).

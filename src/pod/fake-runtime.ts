@@ -98,7 +98,6 @@ export class FakeRuntime implements PodRuntime {
     this.#node.folders.delete(record.id);
   }
 
-  // oxlint-disable-next-line max-params -- the shape is the seam's
   async createContainer(
     sandbox: SandboxRecord,
     container: ContainerRecord,
@@ -132,7 +131,6 @@ export class FakeRuntime implements PodRuntime {
   }
 
   /** `echo` writes its words, `false` fails, `sleep` lasts until its timeout; nothing else is installed. */
-  // oxlint-disable-next-line max-params -- the shape is the seam's
   async execSync(
     _sandbox: SandboxRecord,
     container: ContainerRecord,

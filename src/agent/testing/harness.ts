@@ -1,7 +1,9 @@
 /** A real gateway process with fake guests, in a folder of its own. */
+
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { HuskError } from '../../base/errors.ts';
 import { silentLog } from '../../base/log.ts';
 import type { Agent } from '../agent.ts';
 import { createGatewayHub, type GatewayHub } from '../gateway-hub.ts';
@@ -33,7 +35,7 @@ export class GatewayHarness implements AsyncDisposable {
   }
 
   get hub(): GatewayHub {
-    if (this.#hub === undefined) throw new Error('no hub is open');
+    if (this.#hub === undefined) throw new HuskError('internal', 'use the hub of the harness: none is open');
     return this.#hub;
   }
 

@@ -1,4 +1,5 @@
 /** A log that remembers what huskd's would: lines appended exactly once, offsets that survive a restart of huskd. */
+import { HuskError } from '../../base/errors.ts';
 import type { ContainerOffsets } from '../../gen/agent/v1/agent.ts';
 import type { AgentEvents } from '../agent.ts';
 
@@ -55,7 +56,7 @@ export class LogSink implements AgentEvents {
       const end = log.indexOf(10, at);
       const head = /^\S+ (stdout|stderr) ([PF]) /.exec(log.toString('latin1', at, at + 60));
       if (end < 0 || head?.[1] !== stream)
-        throw new Error(`no record at ${at}: ${log.toString('latin1', at, at + 80)}`);
+        throw new HuskError('internal', `no record at ${at}: ${log.toString('latin1', at, at + 80)}`);
       parts.push(log.subarray(at + head[0].length, head[2] === 'F' ? end + 1 : end));
       at = end + 1;
     }

@@ -76,16 +76,16 @@ export class Containers {
   }
 
   /** The next event for huskd. */
-  next(): SessionEvent | undefined {
+  next(): SessionEvent['kind'] {
     for (const container of this.#known.values()) {
       for (const [name, stream] of streams) {
         const chunk = container[name].nextChunk();
         if (chunk === undefined) continue;
         const value = { vmId: this.#vmId, containerId: container.id, stream, ...chunk };
-        return { kind: { $case: 'log', value } };
+        return { $case: 'log', value };
       }
       const exited = container.nextExit();
-      if (exited !== undefined) return { kind: { $case: 'exited', value: { vmId: this.#vmId, exited } } };
+      if (exited !== undefined) return { $case: 'exited', value: { vmId: this.#vmId, exited } };
     }
     return undefined;
   }

@@ -41,6 +41,7 @@ export class Vm implements Blamed {
   readonly id: string;
   readonly containers: Containers;
   readonly #deps: VmDependencies;
+  readonly #generation: number;
   readonly #client: GuestClient;
   readonly #waste: Budget;
   readonly #messages: Budget;
@@ -51,9 +52,13 @@ export class Vm implements Blamed {
   #lostSent = false;
   #execs = 0;
 
-  constructor(deps: VmDependencies, vm: { id: string; socket: string; resume: readonly ContainerOffsets[] }) {
+  constructor(
+    deps: VmDependencies,
+    vm: { id: string; socket: string; generation: number; resume: readonly ContainerOffsets[] },
+  ) {
     const { clock, limits } = deps;
     this.id = vm.id;
+    this.#generation = vm.generation;
     this.#deps = deps;
     this.containers = new Containers(vm.id, vm.resume);
     this.#waste = new Budget(clock, limits.wasteBytes, limits.wasteBytesPerSecond);
@@ -131,11 +136,11 @@ export class Vm implements Blamed {
     if (event !== undefined) {
       // What was taken makes room.
       this.#events?.update();
-      return event;
+      return { kind: event, generation: this.#generation };
     }
     if (this.#lost === undefined || this.#lostSent) return undefined;
     this.#lostSent = true;
-    return { kind: { $case: 'linkLost', value: { vmId: this.id, reason: this.#lost } } };
+    return { kind: { $case: 'linkLost', value: { vmId: this.id, reason: this.#lost } }, generation: this.#generation };
   }
 
   /** huskd's session came or went. */

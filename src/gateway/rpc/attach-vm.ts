@@ -9,8 +9,10 @@ export async function attachVm(
   request: AttachVmRequest,
   signal: AbortSignal,
 ): Promise<AttachVmResponse> {
-  const { vmId, socket, resume } = request;
+  const { vmId, socket, resume, generation } = request;
   if (vmId === '') throw new HuskError('invalid-argument', 'vm_id "": must not be empty');
   if (!socket.startsWith('/')) throw new HuskError('invalid-argument', `socket "${socket}": want an absolute path`);
-  return { hello: await gateway.attach({ id: vmId, socket, resume }, timeoutOf(request.timeoutMs), signal) };
+  return {
+    hello: await gateway.attach({ id: vmId, socket, resume, generation }, timeoutOf(request.timeoutMs), signal),
+  };
 }

@@ -148,7 +148,6 @@ function hintOf(code: number): { hint?: string } {
 
 /** Plain text of bounded length: it goes into errors that a kubelet shows. */
 function clean(text: string): string {
-  // oxlint-disable-next-line no-control-regex -- control characters are what is taken out
   return text
     .replaceAll(/[\u0000-\u0020\u007f-\u009f]+/g, ' ')
     .trim()

@@ -36,7 +36,6 @@ export function attachmentOf(request: NetworkRequest): Attachment {
     ['K8S_POD_UID', request.podUid],
   ];
   for (const [key, value] of pairs) {
-    // oxlint-disable-next-line no-control-regex -- control characters are what is looked for
     if (!/[;=\u0000-\u001f\u007f]/.test(value)) continue;
     throw new HuskError(
       'invalid-argument',

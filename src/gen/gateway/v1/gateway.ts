@@ -67,6 +67,11 @@ export interface AttachVmRequest {
   /** How long to wait for the first answer, in milliseconds. */
   timeoutMs: bigint;
   resume: ContainerOffsets[];
+  /**
+   * Random, new for each attach; every event of this link carries it. Events of an earlier
+   * attach may still be on their way and do not fit to the offsets of this one.
+   */
+  generation: number;
 }
 
 export interface AttachVmResponse {
@@ -138,10 +143,13 @@ export interface VmExitAck {
 }
 
 export interface SessionEvent {
-  kind: { $case: "log"; value: LogChunk } | { $case: "exited"; value: VmContainerExited } | {
-    $case: "linkLost";
-    value: LinkLost;
-  } | undefined;
+  kind:
+    | { $case: "log"; value: LogChunk }
+    | { $case: "exited"; value: VmContainerExited }
+    | { $case: "linkLost"; value: LinkLost }
+    | undefined;
+  /** That of the attach. */
+  generation: number;
 }
 
 /**
@@ -280,7 +288,7 @@ export const VersionResponse: MessageFns<VersionResponse> = {
 };
 
 function createBaseAttachVmRequest(): AttachVmRequest {
-  return { vmId: "", socket: "", timeoutMs: 0n, resume: [] };
+  return { vmId: "", socket: "", timeoutMs: 0n, resume: [], generation: 0 };
 }
 
 export const AttachVmRequest: MessageFns<AttachVmRequest> = {
@@ -299,6 +307,9 @@ export const AttachVmRequest: MessageFns<AttachVmRequest> = {
     }
     for (const v of message.resume) {
       ContainerOffsets.encode(v!, writer.uint32(34).fork()).join();
+    }
+    if (message.generation !== 0) {
+      writer.uint32(40).uint32(message.generation);
     }
     return writer;
   },
@@ -348,6 +359,14 @@ export const AttachVmRequest: MessageFns<AttachVmRequest> = {
             message.resume.push(ContainerOffsets.decode(reader, reader.uint32()));
             continue;
           }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.generation = reader.uint32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -369,6 +388,7 @@ export const AttachVmRequest: MessageFns<AttachVmRequest> = {
     message.socket = object.socket ?? "";
     message.timeoutMs = (object.timeoutMs !== undefined && object.timeoutMs !== null) ? BigInt(object.timeoutMs) : 0n;
     message.resume = object.resume?.map((e) => ContainerOffsets.fromPartial(e)) || [];
+    message.generation = object.generation ?? 0;
     return message;
   },
 };
@@ -1356,7 +1376,7 @@ export const VmExitAck: MessageFns<VmExitAck> = {
 };
 
 function createBaseSessionEvent(): SessionEvent {
-  return { kind: undefined };
+  return { kind: undefined, generation: 0 };
 }
 
 export const SessionEvent: MessageFns<SessionEvent> = {
@@ -1371,6 +1391,9 @@ export const SessionEvent: MessageFns<SessionEvent> = {
       case "linkLost":
         LinkLost.encode(message.kind.value, writer.uint32(26).fork()).join();
         break;
+    }
+    if (message.generation !== 0) {
+      writer.uint32(32).uint32(message.generation);
     }
     return writer;
   },
@@ -1412,6 +1435,14 @@ export const SessionEvent: MessageFns<SessionEvent> = {
             message.kind = { $case: "linkLost", value: LinkLost.decode(reader, reader.uint32()) };
             continue;
           }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.generation = reader.uint32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1449,6 +1480,7 @@ export const SessionEvent: MessageFns<SessionEvent> = {
         break;
       }
     }
+    message.generation = object.generation ?? 0;
     return message;
   },
 };
