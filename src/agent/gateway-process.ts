@@ -14,6 +14,7 @@ import { protocolVersion } from './protocol.ts';
 
 /** A gateway that is up answers in a millisecond; this is for one that a machine under load starves. */
 const probeMs = 10_000;
+const probeTurnMs = 500;
 const startMs = 20_000;
 const pollMs = 20;
 const killAfterMs = 2_000;
@@ -67,13 +68,13 @@ export class GatewayProcess {
    * @throws HuskError `unavailable` when the new one does not come up
    */
   async ensure(signal?: AbortSignal): Promise<VersionResponse> {
-    const found = (await isListening(this.socket)) ? await this.#probe(probeMs) : undefined;
+    const found = await this.#find(probeMs);
     if (found?.protocol === protocolVersion) return found;
     await this.stop();
     await this.#start();
     const deadline = performance.now() + startMs;
     while (performance.now() < deadline) {
-      const answer = (await isListening(this.socket)) ? await this.#probe(probeMs) : undefined;
+      const answer = await this.#find(deadline - performance.now());
       if (answer !== undefined) return answer;
       if ((await this.pid()) === undefined) break;
       await sleep(pollMs, signal);
@@ -143,6 +144,20 @@ export class GatewayProcess {
     if (typeof value !== 'object' || value === null || !('pid' in value) || !('startTicks' in value)) return undefined;
     const { pid, startTicks } = value;
     return typeof pid === 'number' && pid > 1 && typeof startTicks === 'string' ? { pid, startTicks } : undefined;
+  }
+
+  /**
+   * The answer of whoever listens. Asked in short turns: one that is being killed still takes
+   * connections for a moment, and who waited on such a one would wait for nobody.
+   */
+  async #find(timeoutMs: number): Promise<VersionResponse | undefined> {
+    const deadline = performance.now() + timeoutMs;
+    do {
+      if (!(await isListening(this.socket))) return undefined;
+      const answer = await this.#probe(probeTurnMs);
+      if (answer !== undefined) return answer;
+    } while (performance.now() < deadline);
+    return undefined;
   }
 
   async #probe(timeoutMs: number): Promise<VersionResponse | undefined> {
