@@ -80,7 +80,7 @@ function qemuArguments(image: string, folder: string, cmdline: string): string[]
       '-machine',
       'q35',
       '-accel',
-      'tcg,tb-size=32',
+      'tcg,tb-size=128',
     ],
     ...['-cpu', 'max', '-smp', '1', '-m', '512'],
     ...['-kernel', join(image, 'vmlinux'), '-initrd', join(image, 'initrd.img'), '-append', cmdline],

@@ -87,9 +87,6 @@ async function start(wish: Wish): Promise<string> {
 const remove = (containerId: string) => link.call('removeContainer', { containerId });
 const stdoutOf = (id: string): string => Buffer.concat(events.of(id).stdout).toString();
 
-/** Failed in a run on a busy machine and was not looked into yet; test/integration/pod.test.ts covers exec, timeout and stop over CRI. */
-const unsettled = 'failed once under load, cause not known';
-
 test('the agent answers after boot and says what it is', { timeout: 150_000 }, async (t) => {
   const started = performance.now();
   await link.ready();
@@ -232,9 +229,7 @@ test('what cannot be created leaves nothing behind, and says why', async () => {
   await remove(id);
 });
 
-test('an exec gives output, exit code, and dies with all its children at its timeout or when nobody waits', {
-  skip: unsettled,
-}, async () => {
+test('an exec gives output, exit code, and dies with all its children at its timeout or when nobody waits', async () => {
   const id = await start({ shell: 'exec /bin/busybox sleep 1000' });
   const sh = (script: string, timeoutMs?: number) => link.exec(id, ['/bin/busybox', 'sh', '-c', script], timeoutMs);
   const good = await sh('echo out; echo err >&2; exit 3');
@@ -267,7 +262,7 @@ test('an exec gives output, exit code, and dies with all its children at its tim
   await remove(id);
 });
 
-test('stopping sends the signal, then kills, and is done when the process is', { skip: unsettled }, async () => {
+test('stopping sends the signal, then kills, and is done when the process is', async () => {
   const polite = await start({
     shell: 'trap "echo bye; exit 7" TERM; echo ready; while :; do /bin/busybox sleep 0.1; done',
   });

@@ -27,7 +27,8 @@ export async function exec(pod: Pod, call: Call): Promise<void> {
   const files = `${container.parts.folder}/${name}`;
   const timeoutMs = Math.min(Number(call.request.timeoutMs), maxTimerMs);
   makeCgroup(cgroup);
-  call.on('cancelled', () => killCgroup(cgroup));
+  const kill = (): void => killCgroup(cgroup);
+  call.on('cancelled', kill);
   let timer: NodeJS.Timeout | undefined;
   let timedOut = false;
   try {
@@ -44,7 +45,7 @@ export async function exec(pod: Pod, call: Call): Promise<void> {
       }, timeoutMs);
     }
     // A call that was cancelled before its process was in the cgroup has killed nothing yet.
-    if (call.cancelled) killCgroup(cgroup);
+    if (call.cancelled) kill();
     const { exitCode } = await ended.exit;
     for (const copy of copies) copy.stopWhenIdle(strayOutputMs);
     // Nobody reads any more: a copy that waits for the reader would wait for ever.
@@ -55,6 +56,8 @@ export async function exec(pod: Pod, call: Call): Promise<void> {
     call.end();
   } finally {
     clearTimeout(timer);
+    // grpc-js tells every end of a call as a cancellation too: what runs on is not to be killed by it.
+    call.off('cancelled', kill);
     for (const suffix of ['json', 'pid']) rmSync(`${files}.${suffix}`, { force: true });
     dropCgroup(cgroup);
   }
