@@ -53,6 +53,7 @@ interface Wish {
   readonly layers?: readonly number[];
   readonly request?: Partial<CreateContainerRequest>;
   readonly memoryBytes?: bigint;
+  readonly sharedPid?: boolean;
 }
 
 async function create(wish: Wish): Promise<{ id: string; user: CreateContainerResponse['user'] }> {
@@ -66,6 +67,7 @@ async function create(wish: Wish): Promise<{ id: string; user: CreateContainerRe
     containerId: id,
     config,
     hostname: 'pod',
+    ...(wish.sharedPid === true ? { pidNamespacePath: '/run/husk/ns/pid' } : {}),
     image: { env: [], workingDir: '', entrypoint: [], cmd: [] },
   });
   const request = Create.fromPartial({
@@ -335,6 +337,20 @@ test('an exit that was not acknowledged is told again on the next stream', async
   events.listen(link);
   await events.until(() => events.of(id).exits === 2);
   await remove(id);
+});
+
+test('in a shared PID namespace containers see each other, and what one leaves behind is killed', async () => {
+  const other = await start({ sharedPid: true, shell: 'exec /bin/busybox sleep 4321' });
+  const id = await start({
+    sharedPid: true,
+    shell: '/bin/busybox setsid /bin/busybox sleep 8765 & /bin/busybox ps; exit 0',
+  });
+  await events.exit(id);
+  assert.match(stdoutOf(id), /^ +1 .*husk-pause/m);
+  assert.match(stdoutOf(id), /sleep 4321/);
+  const { stdout } = await link.exec(other, ['/bin/busybox', 'ps']);
+  assert.doesNotMatch(stdout.toString(), /8765/);
+  await Promise.all([remove(id), remove(other)]);
 });
 
 test('many short containers come and go, some at once, and the layers are mapped once each', async () => {
