@@ -2,8 +2,8 @@
 import { posix } from 'node:path';
 import { HuskError } from '../../src/base/errors.ts';
 import type { PushedFile } from '../../src/gen/agent/v1/agent.ts';
+import { type ProcessUser, withHome } from '../../src/oci/resolve-user.ts';
 import type { OciMount, OciSpec } from '../../src/oci/runtime-spec.ts';
-import { type ProcessUser, withHome } from './user.ts';
 
 /** Files of the guest that a container sees; an empty path is not mounted. */
 export interface SpecCompletion {

@@ -1,10 +1,7 @@
 /** CreateContainer in a VM pod: layers into the VM, the spec, the log, then one agent call. */
-import { readFile, stat } from 'node:fs/promises';
-import { dirname } from 'node:path';
-import { HuskError } from '../base/errors.ts';
 import { undoing } from '../base/undo.ts';
 import type { ContainerConfig, PodSandboxConfig } from '../gen/cri/v1/api.ts';
-import type { OciSeccomp } from '../oci/runtime-spec.ts';
+import { readLocalhostSeccomp } from '../oci/localhost-seccomp.ts';
 import { buildSpec } from '../oci/spec.ts';
 import { userRequest } from '../oci/user.ts';
 import type { Image } from '../pod/image-view.ts';
@@ -18,7 +15,6 @@ import { parseVmState } from './vm-state.ts';
 
 /** Where the agent keeps the pod's shared PID namespace. */
 const sharedPidNamespace = '/run/husk/ns/pid';
-const maxSeccompBytes = 1024 * 1024;
 
 export interface CreateInput {
   readonly options: VmRuntimeOptions;
@@ -104,37 +100,4 @@ async function specOf({ sandbox, container, config, image }: CreateInput): Promi
     ...(shared ? { pidNamespacePath: sharedPidNamespace } : {}),
     ...(seccomp === undefined ? {} : { localhostSeccomp: seccomp }),
   });
-}
-
-const seccompField = 'config.linux.security_context.seccomp.localhost_ref';
-
-/** Reads a `Localhost` profile: a file of the node, so it is the host that reads it. */
-async function readLocalhostSeccomp(config: ContainerConfig): Promise<OciSeccomp | undefined> {
-  const asked = config.linux?.securityContext?.seccomp;
-  if (asked?.profileType !== 2) return undefined;
-  const path = asked.localhostRef;
-  if (!path.startsWith('/') || dirname(path).split('/').includes('..')) {
-    throw new HuskError(
-      'invalid-argument',
-      `${seccompField} "${path.slice(0, 200)}": must be an absolute path without ".."`,
-    );
-  }
-  try {
-    const { size } = await stat(path);
-    if (size > maxSeccompBytes) throw new HuskError('invalid-argument', `${size} bytes, at most ${maxSeccompBytes}`);
-    const profile: unknown = JSON.parse(await readFile(path, 'utf8'));
-    if (isSeccomp(profile)) return profile;
-    throw new HuskError('invalid-argument', 'not a seccomp profile: defaultAction and syscalls are missing');
-  } catch (cause) {
-    const why = cause instanceof Error ? cause.message : String(cause);
-    throw new HuskError('invalid-argument', `${seccompField} "${path.slice(0, 200)}": ${why}`, { cause });
-  }
-}
-
-function isSeccomp(value: unknown): value is OciSeccomp {
-  if (typeof value !== 'object' || value === null) return false;
-  const profile: Partial<Record<keyof OciSeccomp, unknown>> = value;
-  return (
-    typeof profile.defaultAction === 'string' && (profile.syscalls === undefined || Array.isArray(profile.syscalls))
-  );
 }

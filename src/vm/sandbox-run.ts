@@ -7,13 +7,14 @@ import { type UndoStack, undoing } from '../base/undo.ts';
 import type { PodSandboxConfig } from '../gen/cri/v1/api.ts';
 import type { Vm, VmConfig } from '../hypervisor/hypervisor.ts';
 import type { PodInterface } from '../network/network.ts';
+import { networkWish, podHostname } from '../pod/network-wish.ts';
 import type { SandboxRecord, SandboxStatus } from '../pod/records.ts';
+import { resolvConf } from '../pod/resolv-conf.ts';
+import { Timeline } from '../pod/timeline.ts';
 import { type LivePod, livePod } from './live-pod.ts';
 import type { VmRuntimeOptions } from './options.ts';
-import { networkRequest, podFolders, podHostname } from './pod-places.ts';
-import { resolvConf } from './resolv-conf.ts';
+import { podFolders } from './pod-places.ts';
 import { cgroupMemoryBytes, vmSize } from './size.ts';
-import { Timeline } from './timeline.ts';
 import type { UidPool } from './uid-pool.ts';
 import type { VmPodState } from './vm-state.ts';
 
@@ -106,7 +107,7 @@ async function makeNamespace({ options, record, signal, undo }: Start): Promise<
 
 async function attachNetwork(start: Start, netnsPath: string): Promise<PodInterface> {
   const { options, record, config, signal, undo, timeline } = start;
-  const request = networkRequest(record, config, netnsPath);
+  const request = networkWish(record, config, netnsPath);
   undo.add('network', () => options.network.detach(request));
   const podInterface = await options.network.attach(request, signal);
   timeline.stamp('network');

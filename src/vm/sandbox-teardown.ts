@@ -1,11 +1,12 @@
 /** Taking a VM pod away: the same steps for stop, remove and clean-up after a crash. */
 import { rm } from 'node:fs/promises';
-import { HuskError } from '../base/errors.ts';
+import { everyStep } from '../base/every-step.ts';
 import { PodSandboxConfig } from '../gen/cri/v1/api.ts';
+import { networkWish } from '../pod/network-wish.ts';
 import type { SandboxRecord } from '../pod/records.ts';
 import type { LivePod } from './live-pod.ts';
 import type { VmRuntimeOptions } from './options.ts';
-import { networkRequest, podFolders } from './pod-places.ts';
+import { podFolders } from './pod-places.ts';
 import { parseVmState } from './vm-state.ts';
 
 /** Ends the VM and gives the network back; files stay until removal. Runs every step, whatever fails. */
@@ -30,7 +31,7 @@ export async function stopPod(
         }),
     ],
     ['cgroup', () => options.cgroups.remove(parent, record.id)],
-    ['network', () => options.network.detach(networkRequest(record, config, options.network.namespacePath(record.id)))],
+    ['network', () => options.network.detach(networkWish(record, config, options.network.namespacePath(record.id)))],
     ['netns', () => options.network.removeNamespace(record.id)],
     ['logs', () => closeLogs(pod)],
   ]);
@@ -53,26 +54,4 @@ async function closeLogs(pod: LivePod | undefined): Promise<void> {
 
 function configOf(record: SandboxRecord): PodSandboxConfig {
   return PodSandboxConfig.decode(Buffer.from(record.configBase64, 'base64'));
-}
-
-type Step = readonly [name: string, run: () => Promise<unknown>];
-
-/** @throws HuskError `internal` that names every step that failed; the others have run */
-async function everyStep(steps: readonly Step[]): Promise<void> {
-  const failures: HuskError[] = [];
-  for (const [name, run] of steps) {
-    try {
-      await run();
-    } catch (caught) {
-      failures.push(HuskError.from(caught, name));
-    }
-  }
-  const [first] = failures;
-  if (first === undefined) return;
-  const names = failures.map((failure) => failure.stage).join(', ');
-  throw new HuskError('internal', `clean-up of the pod failed at ${names}: ${first.message}`, {
-    cause: new AggregateError(failures),
-    stage: first.stage ?? 'stop',
-    hint: 'the runtime keeps the record and tries again when the pod is stopped or removed again',
-  });
 }

@@ -3,6 +3,7 @@ import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { HuskError } from '../../../src/base/errors.ts';
 import { type UndoStack, undoing } from '../../../src/base/undo.ts';
 import type { CreateContainerRequest, CreateContainerResponse, PushedFile } from '../../../src/gen/agent/v1/agent.ts';
+import { type ProcessUser, resolveUser } from '../../../src/oci/resolve-user.ts';
 import type { OciSpec } from '../../../src/oci/runtime-spec.ts';
 import { killCgroup } from '../cgroup.ts';
 import { Container } from '../container.ts';
@@ -13,7 +14,6 @@ import { checkId, type Pod } from '../pod.ts';
 import { mountRoot, unmountRoot } from '../rootfs.ts';
 import { completeSpec, parseSpec } from '../spec.ts';
 import { op } from '../sys-batch.ts';
-import { type ProcessUser, resolveUser } from '../user.ts';
 
 /** The path under which the host names the pod's shared PID namespace. */
 const sharedPidNamespace = '/run/husk/ns/pid';

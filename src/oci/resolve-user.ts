@@ -1,6 +1,6 @@
 /** Who a container runs as, from the text of the request and the image's /etc/passwd and /etc/group. Pure. */
-import { HuskError } from '../../src/base/errors.ts';
-import type { ResolvedUser, User } from '../../src/gen/agent/v1/agent.ts';
+import { HuskError } from '../base/errors.ts';
+import type { ResolvedUser, User } from '../gen/agent/v1/agent.ts';
 
 /** runC and crun take ids up to this; a larger one must never wrap to another id (CVE-2024-40635). */
 const maxId = 2_147_483_647;

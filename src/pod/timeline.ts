@@ -1,5 +1,5 @@
 import type { Clock } from '../base/clock.ts';
-import type { TimelineStep } from '../pod/records.ts';
+import type { TimelineStep } from './records.ts';
 
 /** Stamps of one pod's start, relative to the request. */
 export class Timeline {

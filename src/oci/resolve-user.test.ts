@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { resolveUser, withHome } from './user.ts';
+import { resolveUser, withHome } from './resolve-user.ts';
 
 const files = {
   passwd: [
