@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { ContainerConfig } from '../../src/gen/cri/v1/api.ts';
+import { completeSpec, execProcess, pushedPath, type SpecCompletion } from '../../src/oci/complete-spec.ts';
 import type { OciSpec } from '../../src/oci/runtime-spec.ts';
 import { buildSpec } from '../../src/oci/spec.ts';
-import { completeSpec, execProcess, parseSpec, pushedPath, type SpecCompletion } from './spec.ts';
+import { parseSpec } from './spec.ts';
 
 const hostSpec = (): OciSpec =>
   buildSpec({

@@ -3,6 +3,7 @@ import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { HuskError } from '../../../src/base/errors.ts';
 import { type UndoStack, undoing } from '../../../src/base/undo.ts';
 import type { CreateContainerRequest, CreateContainerResponse, PushedFile } from '../../../src/gen/agent/v1/agent.ts';
+import { completeSpec } from '../../../src/oci/complete-spec.ts';
 import { type ProcessUser, resolveUser } from '../../../src/oci/resolve-user.ts';
 import type { OciSpec } from '../../../src/oci/runtime-spec.ts';
 import { killCgroup } from '../cgroup.ts';
@@ -12,7 +13,7 @@ import { OutputStream } from '../output-stream.ts';
 import { containerPlaces, podPlaces } from '../places.ts';
 import { checkId, type Pod } from '../pod.ts';
 import { mountRoot, unmountRoot } from '../rootfs.ts';
-import { completeSpec, parseSpec } from '../spec.ts';
+import { parseSpec } from '../spec.ts';
 import { op } from '../sys-batch.ts';
 
 /** The path under which the host names the pod's shared PID namespace. */

@@ -2,13 +2,13 @@ import { rmSync, writeFileSync } from 'node:fs';
 import type { ServerWritableStream } from '@grpc/grpc-js';
 import { HuskError } from '../../../src/base/errors.ts';
 import type { ExecMessage, ExecRequest } from '../../../src/gen/agent/v1/agent.ts';
+import { execProcess } from '../../../src/oci/complete-spec.ts';
 import { dropCgroup, killCgroup, makeCgroup } from '../cgroup.ts';
 import type { Container } from '../container.ts';
 import type { ProcessExit } from '../exits.ts';
 import { closeWriters, type OpenFifo } from '../fifos.ts';
 import { OutputCopy, type Sink } from '../output-copy.ts';
 import type { Pod } from '../pod.ts';
-import { execProcess } from '../spec.ts';
 
 type Call = ServerWritableStream<ExecRequest, ExecMessage>;
 
