@@ -24,7 +24,7 @@ C_SOURCES := $(wildcard guest-agent/c/*.c src/jail/c/*.c)
 C_PROGRAMS := $(patsubst %.c,build/bin/husk-%,$(notdir $(C_SOURCES)))
 
 .PHONY: help setup proto lint-config format check unit integration test demo guest-image build-c \
-	conformance bench install clean
+	conformance crictl bench install clean
 
 help: ## List the commands
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r name text; do \
@@ -71,8 +71,15 @@ build/bin/husk-%: %.c src/jail/c/sparse.h Makefile | build-dir
 build-dir: setup
 	@mkdir -p build/bin
 
-conformance: ## critest of cri-tools (not there yet)
-	@echo 'conformance: not there yet' >&2; exit 2
+# CRI_TOOLS: the suite's version, v1.37 or v1.36. RUNS, FOCUS, SEED, REPEAT, PEER: see test/conformance/main.ts.
+CRI_TOOLS ?= v1.37
+conformance: setup build-c guest-image crictl ## critest on husk; PEER=containerd RUNS=default,websocket,native FOCUS= SEED= REPEAT=
+	@tools/open-tree.sh node test/conformance/main.ts --cri-tools '$(CRI_TOOLS)' $(if $(RUNS),--runs '$(RUNS)') \
+	  $(if $(FOCUS),--focus '$(FOCUS)') $(if $(SEED),--seed '$(SEED)') $(if $(REPEAT),--repeat '$(REPEAT)') \
+	  $(if $(PEER),--peer '$(PEER)')
+
+crictl: ## Build crictl and critest of cri-tools into build/bin/cri-tools-CRI_TOOLS (needs Go)
+	@test/conformance/build.sh '$(CRI_TOOLS)'
 
 bench: ## Benchmarks (not there yet)
 	@echo 'bench: not there yet' >&2; exit 2

@@ -150,7 +150,7 @@ async function end(child: ChildProcess): Promise<void> {
   if (code !== 0) throw new Error(`huskd ended with code ${code} and signal ${child.signalCode} when asked to stop`);
 }
 
-async function writeBridgeConfig(folder: string, bridge: string, subnet: number, leases: string): Promise<void> {
+export async function writeBridgeConfig(folder: string, bridge: string, subnet: number, leases: string): Promise<void> {
   await mkdir(folder, { recursive: true });
   const config = {
     cniVersion: '1.0.0',
@@ -174,7 +174,7 @@ async function writeBridgeConfig(folder: string, bridge: string, subnet: number,
   await writeFile(join(folder, '10-husk.conflist'), JSON.stringify(config));
 }
 
-async function writeMirrors(folder: string, mirror: { to: string; of: readonly string[] }): Promise<void> {
+export async function writeMirrors(folder: string, mirror: { to: string; of: readonly string[] }): Promise<void> {
   for (const host of [...mirror.of, mirror.to]) {
     await mkdir(join(folder, host), { recursive: true });
     await writeFile(
