@@ -81,8 +81,11 @@ conformance: setup build-c guest-image crictl ## critest on husk; PEER=container
 crictl: ## Build crictl and critest of cri-tools into build/bin/cri-tools-CRI_TOOLS (needs Go)
 	@test/conformance/build.sh '$(CRI_TOOLS)'
 
-bench: ## Benchmarks (not there yet)
-	@echo 'bench: not there yet' >&2; exit 2
+# Of `make bench`: QUICK=1 in three minutes, ONLY=pods,burst some sections, SET=samples=5 other numbers, OUT=DIR.
+BENCH_FLAGS = $(if $(QUICK),--quick) $(if $(ONLY),--only=$(ONLY)) $(if $(SET),--set=$(SET)) $(if $(OUT),--out=$(abspath $(OUT)))
+
+bench: setup build-c guest-image ## Measure beside containerd: 20 minutes, or QUICK=1 in 3 (test/bench/README.md)
+	@tools/open-tree.sh node test/bench/main.ts $(BENCH_FLAGS)
 
 install: setup build-c guest-image ## Install into DESTDIR/PREFIX (default /usr)
 	@tools/install.sh '$(DESTDIR)' '$(PREFIX)'

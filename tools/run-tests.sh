@@ -14,7 +14,7 @@ set_name=$1
 shift
 case "$set_name" in
   unit)
-    patterns=('src/**/*.test.ts' 'guest-agent/**/*.test.ts' 'images/**/*.test.ts' 'test/helpers/**/*.test.ts' 'test/architecture/**/*.test.ts' 'test/conformance/**/*.test.ts')
+    patterns=('src/**/*.test.ts' 'guest-agent/**/*.test.ts' 'images/**/*.test.ts' 'test/helpers/**/*.test.ts' 'test/architecture/**/*.test.ts' 'test/bench/**/*.test.ts' 'test/conformance/**/*.test.ts')
     run_limit_s=300 test_limit_ms=120000
     ;;
   integration)

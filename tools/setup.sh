@@ -47,9 +47,12 @@ install_packages() {
   "${apt[@]}" update
   DEBIAN_FRONTEND=noninteractive "${apt[@]}" install -y --no-install-recommends "${missing[@]}" </dev/null >build/setup-apt.log 2>&1 ||
     { tail -n 40 build/setup-apt.log >&2; die 'apt-get install failed; the whole log is build/setup-apt.log'; }
-  if [ -d /run/systemd/system ] && printf '%s\n' "${missing[@]}" | grep -qx docker-registry; then
-    systemctl disable --quiet --now docker-registry || true
-  fi
+  local service
+  for service in docker-registry containerd; do
+    if [ -d /run/systemd/system ] && printf '%s\n' "${missing[@]}" | grep -qx "$service"; then
+      systemctl disable --quiet --now "$service" || true
+    fi
+  done
 }
 
 install_modules() {

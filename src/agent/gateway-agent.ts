@@ -2,6 +2,7 @@
 import { type ClientUnaryCall, Metadata, type ServiceError } from '@grpc/grpc-js';
 import { withDeadline } from '../base/deadline.ts';
 import { HuskError } from '../base/errors.ts';
+import { span } from '../base/trace.ts';
 import type { CallRequest, CallResponse, GatewayClient } from '../gen/gateway/v1/gateway.ts';
 import type { Agent, CallOptions } from './agent.ts';
 import { kindOfStatus } from './status.ts';
@@ -57,17 +58,19 @@ export function gatewayAgent(
     request: Request & { $case: Case },
     { timeoutMs, signal }: CallOptions,
   ): Promise<Response<Case>> =>
-    withDeadline<Response<Case>>(`agent call "${request.$case}"`, timeoutMs + graceMs, signal, async (stop) => {
-      await ready();
-      const message: CallRequest = { vmId, timeoutMs: BigInt(Math.ceil(timeoutMs)), request };
-      const { response } = await callGateway<CallResponse>((done) => client.call(message, waiting(), done), stop);
-      if (response?.$case !== request.$case) {
-        throw new HuskError('internal', `agent call "${request.$case}": the gateway answered "${response?.$case}"`, {
-          stage: 'agent',
-        });
-      }
-      return response.value as Awaited<Response<Case>>;
-    });
+    span(`agent ${request.$case}`, () =>
+      withDeadline<Response<Case>>(`agent call "${request.$case}"`, timeoutMs + graceMs, signal, async (stop) => {
+        await ready();
+        const message: CallRequest = { vmId, timeoutMs: BigInt(Math.ceil(timeoutMs)), request };
+        const { response } = await callGateway<CallResponse>((done) => client.call(message, waiting(), done), stop);
+        if (response?.$case !== request.$case) {
+          throw new HuskError('internal', `agent call "${request.$case}": the gateway answered "${response?.$case}"`, {
+            stage: 'agent',
+          });
+        }
+        return response.value as Awaited<Response<Case>>;
+      }),
+    );
   return {
     configureSandbox: (value, options) => call({ $case: 'configureSandbox', value }, options),
     createContainer: (value, options) => call({ $case: 'createContainer', value }, options),
@@ -92,10 +95,11 @@ async function execSync(
 ): ReturnType<Agent['execSync']> {
   const { timeoutMs, maxOutputBytes, ...rest } = request;
   const message = { vmId, ...rest, timeoutMs: BigInt(timeoutMs), maxOutputBytes: BigInt(maxOutputBytes) };
-  const exec = async (stop: AbortSignal | undefined): ReturnType<Agent['execSync']> => {
-    await ready();
-    return await callGateway((done) => client.execSync(message, waiting(), done), stop);
-  };
+  const exec = (stop: AbortSignal | undefined): ReturnType<Agent['execSync']> =>
+    span('agent execSync', async () => {
+      await ready();
+      return await callGateway((done) => client.execSync(message, waiting(), done), stop);
+    });
   if (timeoutMs === 0) return await exec(signal);
   return await withDeadline('exec in a container', timeoutMs + execGraceMs, signal, exec);
 }

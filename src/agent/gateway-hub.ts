@@ -4,6 +4,7 @@ import { credentials } from '@grpc/grpc-js';
 import { sleep, withDeadline } from '../base/deadline.ts';
 import { describeError, HuskError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
+import { span } from '../base/trace.ts';
 import {
   type AttachVmResponse,
   type DetachVmResponse,
@@ -94,7 +95,7 @@ class Hub implements GatewayHub {
               .filter(({ containerId }) => given.resume.some((wanted) => wanted.containerId === containerId)),
           );
         }
-        const { hello } = await this.#attach(vm, { timeoutMs, signal: stop });
+        const { hello } = await span('agent attach', () => this.#attach(vm, { timeoutMs, signal: stop }));
         if (hello === undefined)
           throw new HuskError('internal', `attach VM "${vm.id}": the gateway answered without a Hello`);
         vm.attached = true;

@@ -1,5 +1,8 @@
-import { execa, type Options } from 'execa';
+import { basename } from 'node:path';
+import { execa, type Options, type ResultPromise } from 'execa';
 import { HuskError } from './errors.ts';
+import { cpuMsOf } from './process-usage.ts';
+import { annotate, span } from './trace.ts';
 
 /** At most this much of a tool's output is kept; a longer one fails the call. */
 const maxOutputBytes = 16 * 1024 * 1024;
@@ -37,7 +40,7 @@ export async function run(file: string, args: readonly string[], options: RunOpt
     ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
     ...(options.input === undefined ? { stdin: 'ignore' as const } : { input: options.input }),
   };
-  const result = await execa(file, [...args], execaOptions);
+  const result = await span(`run ${basename(file)}`, () => observed(execa(file, [...args], execaOptions)));
   if (!result.failed) return String(result.stdout ?? '');
   const told = tail(String(result.stderr ?? '')) || tail(String(result.stdout ?? ''));
   const command = [file, ...args].join(' ').slice(0, 400);
@@ -54,6 +57,18 @@ export async function run(file: string, args: readonly string[], options: RunOpt
     ...stage,
     cause: result.cause,
   });
+}
+
+/**
+ * Notes what the program has cost. Its output ends when it exits, and it is looked at then, before
+ * libuv waits for it; where it was waited for first, or left its output to a child, there is no figure.
+ */
+function observed<T extends Options>(child: ResultPromise<T>): ResultPromise<T> {
+  child.stdout?.once('end', () => {
+    const cpuMs = child.pid === undefined ? undefined : cpuMsOf(child.pid);
+    if (cpuMs !== undefined) annotate({ cpuMs });
+  });
+  return child;
 }
 
 function tail(text: string): string {

@@ -23,6 +23,7 @@ import { openState, type State } from '../state/open-state.ts';
 import { defaultDeadlines } from '../vm/options.ts';
 import { VmRuntime } from '../vm/vm-runtime.ts';
 import type { Config } from './config.ts';
+import { startObservation } from './observe.ts';
 import { version } from './version.ts';
 import { warmTemplate } from './warm.ts';
 
@@ -69,7 +70,8 @@ export async function composeDaemon(config: Config, log: Log, failpoints: Failpo
   await engine.recover();
   await makeTemplate(hypervisor, config, log);
   const info = runtimeInfo(config, hypervisor.info());
-  const cri = createCriServer({ engine, images, network, info, log, clock: systemClock });
+  const { observers, podTraces } = closing.use(await startObservation(config, engine, log));
+  const cri = createCriServer({ engine, images, network, info, log, clock: systemClock, observers, podTraces });
   const owned = closing.move();
   return {
     cri,

@@ -169,6 +169,20 @@ export const settings = {
     fallback: '/etc/husk/config.toml',
     help: 'settings by their flag names; a flag wins',
   }),
+  metricsAddress: setting({
+    flag: 'metrics-address',
+    value: 'IP:PORT',
+    parse: text,
+    fallback: '',
+    help: 'address of loopback that GET /metrics is served on, for Prometheus; empty: none',
+  }),
+  tracingEndpoint: setting({
+    flag: 'tracing-endpoint',
+    value: 'URL',
+    parse: text,
+    fallback: '',
+    help: 'OpenTelemetry collector that traces are sent to, http://HOST:4318/v1/traces; empty: none',
+  }),
   logLevel: setting({
     flag: 'log-level',
     value: 'LEVEL',

@@ -3,7 +3,10 @@ import { ChannelCredentials, Metadata } from '@grpc/grpc-js';
 import { Command } from 'commander';
 import { describeError, HuskError } from '../base/errors.ts';
 import { type PodSandboxStatusResponse, RuntimeServiceClient } from '../gen/cri/v1/api.ts';
+import type { CallTrace } from '../metrics/pod-traces.ts';
 import type { TimelineStep } from '../pod/records.ts';
+import { callTreeText } from './call-tree.ts';
+import { chromeTrace } from './chrome-trace.ts';
 import { settings } from './config.ts';
 import { timelineText } from './timeline.ts';
 import { version } from './version.ts';
@@ -21,12 +24,13 @@ const program = new Command('husk')
 
 program
   .command('timeline')
-  .description('where the time of a pod’s start went')
+  .description('where the time of a pod’s calls went')
   .argument('<POD>', 'id of the pod, or the beginning of it')
-  .option('--json', 'the stamps as JSON')
-  .action(async (pod: string, options: { json?: boolean }) => {
-    const steps = await timelineOf(program.opts<{ runtimeEndpoint: string }>().runtimeEndpoint, pod);
-    process.stdout.write(options.json ? `${JSON.stringify(steps)}\n` : timelineText(steps));
+  .option('--json', 'the stamps of its start as JSON')
+  .option('--chrome', 'all calls in Chrome’s trace format, for ui.perfetto.dev')
+  .action(async (pod: string, options: { json?: boolean; chrome?: boolean }) => {
+    const told = await traceOf(program.opts<{ runtimeEndpoint: string }>().runtimeEndpoint, pod);
+    process.stdout.write(timelineOutput(told, options));
   });
 
 try {
@@ -36,15 +40,33 @@ try {
   process.exitCode = 1;
 }
 
-async function timelineOf(endpoint: string, podSandboxId: string): Promise<readonly TimelineStep[]> {
+interface PodTrace {
+  readonly id: string;
+  readonly steps: readonly TimelineStep[];
+  readonly calls: readonly CallTrace[];
+}
+
+async function traceOf(endpoint: string, podSandboxId: string): Promise<PodTrace> {
   const client = new RuntimeServiceClient(endpoint, ChannelCredentials.createInsecure());
   try {
-    const { info } = await podStatus(client, podSandboxId);
+    const { status, info } = await podStatus(client, podSandboxId);
     const steps: unknown = JSON.parse(info['timeline'] ?? '[]');
-    return Array.isArray(steps) ? steps.filter(isStep) : [];
+    const calls: unknown = JSON.parse(info['calls'] ?? '[]');
+    return {
+      id: status?.id ?? podSandboxId,
+      steps: Array.isArray(steps) ? steps.filter(isStep) : [],
+      calls: Array.isArray(calls) ? calls.filter(isCallTrace) : [],
+    };
   } finally {
     client.close();
   }
+}
+
+/** A daemon that was restarted knows the stamps of the start alone: calls are kept in its memory. */
+function timelineOutput({ id, steps, calls }: PodTrace, options: { json?: boolean; chrome?: boolean }): string {
+  if (options.chrome) return `${JSON.stringify(chromeTrace(id, calls))}\n`;
+  if (options.json) return `${JSON.stringify(steps)}\n`;
+  return calls.length === 0 ? timelineText(steps) : callTreeText(calls);
 }
 
 async function podStatus(client: RuntimeServiceClient, podSandboxId: string): Promise<PodSandboxStatusResponse> {
@@ -56,6 +78,11 @@ async function podStatus(client: RuntimeServiceClient, podSandboxId: string): Pr
       reject(new HuskError('unavailable', `ask huskd for pod "${podSandboxId}": ${error.details}`, { cause: error }));
   });
   return promise;
+}
+
+function isCallTrace(value: unknown): value is CallTrace {
+  if (typeof value !== 'object' || value === null) return false;
+  return 'rpc' in value && 'startedAtNs' in value && 'spans' in value && Array.isArray(value.spans);
 }
 
 function isStep(value: unknown): value is TimelineStep {

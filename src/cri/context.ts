@@ -2,6 +2,8 @@
 import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import type { ImageStore } from '../images/image-store.ts';
+import type { CallObserver } from '../metrics/call.ts';
+import type { PodTraces } from '../metrics/pod-traces.ts';
 import type { PodEngine } from '../pod/engine/pod-engine.ts';
 
 /** What CRI asks of the node's network. */
@@ -32,4 +34,8 @@ export interface CriContext {
   readonly info: RuntimeInfo;
   readonly log: Log;
   readonly clock: Clock;
+  /** Told of every call that has ended. */
+  readonly observers?: readonly CallObserver[];
+  /** What the calls of a pod's life did; shown by a verbose PodSandboxStatus. */
+  readonly podTraces?: Pick<PodTraces, 'of'>;
 }

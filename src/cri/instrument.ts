@@ -6,8 +6,11 @@ import type { ServerUnaryCall, sendUnaryData, UntypedHandleCall } from '@grpc/gr
 import type { Clock } from '../base/clock.ts';
 import { HuskError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
+import { type Trace, traced } from '../base/trace.ts';
+import type { CallObserver } from '../metrics/call.ts';
 import type { Decoded } from './decode.ts';
 import { grpcCodeName, toGrpcFailure } from './errors.ts';
+import { remoteParent } from './traceparent.ts';
 
 /** One RPC: validates, makes one call to the domain, maps the result. */
 export type Handler<Request, Response> = (request: Request, signal: AbortSignal) => Response | Promise<Response>;
@@ -17,6 +20,9 @@ export interface Instruments {
   readonly clock: Clock;
   /** Fires when the server closes for good: what is then under way ends. */
   readonly closing: AbortSignal;
+  readonly observers: readonly CallObserver[];
+  /** The pod that a request or an answer is about; empty: none that is known. */
+  readonly podOf: (message: unknown) => string;
 }
 
 /** RPCs that a kubelet polls or asks each second, and that change nothing: their log is for debugging. */
@@ -41,22 +47,35 @@ export function instrument<Request, Response>(
     const elapsedMs = (): number => Math.round((instruments.clock.monotonicMs() - started) * 10) / 10;
     const level = quiet.test(rpc) ? 'debug' : 'info';
     instruments.log[level]({ rpc }, 'call');
+    let trace: Trace | undefined;
+    let code = 'OK';
+    // Before the call: afterwards the container may be gone.
+    let podId = podOf(call, instruments);
     try {
-      const response = await run(call, scope.signal);
+      const keep = (ended: Trace): void => void (trace = ended);
+      const response = await traced(rpc, remoteParent(call.metadata), keep, () => run(call, scope.signal));
       instruments.log[level]({ rpc, ms: elapsedMs() }, 'done');
+      podId ||= instruments.podOf(response);
       callback(null, response);
     } catch (caught) {
       const failure = toGrpcFailure(caught);
-      const fields = { rpc, ms: elapsedMs(), code: grpcCodeName(failure.code), err: caught };
-      instruments.log.warn(fields, failure.details);
+      code = grpcCodeName(failure.code);
+      instruments.log.warn({ rpc, ms: elapsedMs(), code, err: caught }, failure.details);
       callback(failure);
     } finally {
       scope.end();
+      if (trace !== undefined) {
+        for (const observe of instruments.observers) observe({ rpc, code, ms: elapsedMs(), podId, trace });
+      }
     }
   };
   return (call: ServerUnaryCall<Decoded<Request>, Response>, callback: sendUnaryData<Response>): void => {
     void handle(call, callback);
   };
+}
+
+function podOf<Request>(call: ServerUnaryCall<Decoded<Request>, unknown>, instruments: Instruments): string {
+  return 'error' in call.request ? '' : instruments.podOf(call.request.request);
 }
 
 /** The signal of one call: fires when the client leaves, when its deadline passes, when the server closes. */

@@ -12,7 +12,7 @@ import { toSandboxState } from './to-cri.ts';
 
 /** PodSandboxStatus: the pod, and its containers at the same moment. */
 export function podSandboxStatus(
-  { engine, images, clock }: Pick<CriContext, 'engine' | 'images' | 'clock'>,
+  { engine, images, clock, podTraces }: Pick<CriContext, 'engine' | 'images' | 'clock' | 'podTraces'>,
   request: PodSandboxStatusRequest,
 ): PodSandboxStatusResponse {
   const record = engine.sandboxes.get(requireId('pod_sandbox_id', request.podSandboxId));
@@ -20,7 +20,7 @@ export function podSandboxStatus(
   const containers = engine.containers.list({ id: '', sandboxId: record.id, state: undefined, labels: {} });
   return {
     status: statusOf(record, config),
-    info: request.verbose ? verbose(record, config) : {},
+    info: request.verbose ? { ...verbose(record, config), calls: JSON.stringify(podTraces?.of(record.id) ?? []) } : {},
     containersStatuses: containers.map((container) => containerStatusOf(container, images)),
     timestamp: clock.wallNs(),
   };

@@ -3,6 +3,7 @@ import { Server, ServerCredentials } from '@grpc/grpc-js';
 import { withDeadline } from '../base/deadline.ts';
 import { HuskError } from '../base/errors.ts';
 import type { CriContext } from './context.ts';
+import { podOf } from './pod-of.ts';
 import { imageService, runtimeService } from './services.ts';
 import { closeToOthers, prepareSocketPath } from './socket.ts';
 
@@ -36,7 +37,13 @@ export function createCriServer(context: CriContext): CriServer {
     'grpc.max_receive_message_length': maxReceiveBytes,
     'grpc.max_send_message_length': maxSendBytes,
   });
-  const instruments = { log: context.log, clock: context.clock, closing: closing.signal };
+  const instruments = {
+    log: context.log,
+    clock: context.clock,
+    closing: closing.signal,
+    observers: context.observers ?? [],
+    podOf: (message: unknown) => podOf(context.engine, message),
+  };
   for (const { definition, implementation } of [
     runtimeService(context, instruments),
     imageService(context, instruments),

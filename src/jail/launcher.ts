@@ -5,6 +5,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { withDeadline } from '../base/deadline.ts';
 import { HuskError } from '../base/errors.ts';
+import { mark } from '../base/trace.ts';
 import { type JailedProcess, watchChild } from './process.ts';
 
 /** Descriptors that the jailed program finds open; jail.c fixes the numbers up to `tap`. */
@@ -82,12 +83,15 @@ export function jailArguments(spec: JailSpec): string[] {
  */
 export async function launchJailed(jailPath: string, spec: JailSpec, signal?: AbortSignal): Promise<JailedProcess> {
   const memory = spec.memory === undefined ? [] : [spec.memory.memoryFd, spec.memory.stateFd];
+  // Both sides of the call: it blocks by the size of this process.
+  mark('spawn_called');
   const child = spawn(jailPath, jailArguments(spec), {
     detached: true,
     stdio: ['ignore', 'pipe', 'ignore', ...memory],
     env: {},
     cwd: '/',
   });
+  mark('spawn_returned');
   const exited = once(child, 'exit').then(
     () => undefined,
     () => undefined,

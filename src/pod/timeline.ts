@@ -1,4 +1,5 @@
 import type { Clock } from '../base/clock.ts';
+import { mark } from '../base/trace.ts';
 import type { TimelineStep } from './records.ts';
 
 /** Stamps of one pod's start, relative to the request. */
@@ -14,6 +15,7 @@ export class Timeline {
 
   /** Marks that a step is done now. */
   stamp(step: string): void {
+    mark(step);
     this.#steps.push({ step, atMs: Math.round((this.#clock.monotonicMs() - this.#start) * 10) / 10 });
   }
 

@@ -3,6 +3,8 @@ import { randomBytes, randomUUID } from 'node:crypto';
 import { mkdir, readFile, rm } from 'node:fs/promises';
 import { cpus } from 'node:os';
 import { HuskError } from '../base/errors.ts';
+import { processUsage } from '../base/process-usage.ts';
+import { annotate, span } from '../base/trace.ts';
 import { type UndoStack, undoing } from '../base/undo.ts';
 import type { PodSandboxConfig } from '../gen/cri/v1/api.ts';
 import type { Vm, VmConfig } from '../hypervisor/hypervisor.ts';
@@ -125,6 +127,7 @@ async function startVm(start: Start, vmConfig: VmConfig): Promise<LivePod> {
     options.hub.attach({ id: record.id, agentSocket: vm.ref.agentSocket, resume: [] }, { timeoutMs, signal }),
   );
   timeline.stamp('agent');
+  annotate({ pid: vm.ref.pid, ...processUsage(vm.ref.pid) });
   return livePod(vm, agent);
 }
 
@@ -176,7 +179,7 @@ type Stage = <T>(name: string, work: () => Promise<T>) => Promise<T>;
 
 async function runStage<T>(options: VmRuntimeOptions, name: string, work: () => Promise<T>): Promise<T> {
   try {
-    const result = await work();
+    const result = await span(name, work);
     await options.failpoints.hit(`run.${name}`);
     return result;
   } catch (caught) {

@@ -150,6 +150,7 @@ async function end(child: ChildProcess): Promise<void> {
   if (code !== 0) throw new Error(`huskd ended with code ${code} and signal ${child.signalCode} when asked to stop`);
 }
 
+/** Writes a CNI configuration: a bridge with both address families, and port mappings. */
 export async function writeBridgeConfig(folder: string, bridge: string, subnet: number, leases: string): Promise<void> {
   await mkdir(folder, { recursive: true });
   const config = {
@@ -174,6 +175,7 @@ export async function writeBridgeConfig(folder: string, bridge: string, subnet: 
   await writeFile(join(folder, '10-husk.conflist'), JSON.stringify(config));
 }
 
+/** Writes `hosts.toml` files that lead to a plain-HTTP registry. */
 export async function writeMirrors(folder: string, mirror: { to: string; of: readonly string[] }): Promise<void> {
   for (const host of [...mirror.of, mirror.to]) {
     await mkdir(join(folder, host), { recursive: true });

@@ -4,6 +4,7 @@ import split2 from 'split2';
 import type { Clock } from '../../base/clock.ts';
 import { withDeadline } from '../../base/deadline.ts';
 import { HuskError } from '../../base/errors.ts';
+import { mark } from '../../base/trace.ts';
 import { decodeQmp, encodeQmp, maxQmpLineBytes, type QmpCommand, type QmpMessage } from './qmp-codec.ts';
 
 export type QmpEvent = Extract<QmpMessage, { kind: 'event' }>;
@@ -101,6 +102,7 @@ export class QmpClient {
     if (this.#ended !== undefined) return;
     try {
       const message = decodeQmp(line);
+      if (message.kind === 'greeting') mark('qmp_greeting');
       if (message.kind === 'event') this.#event(message);
       if (message.kind === 'return') this.#waiting.get(message.id)?.resolve(message.value);
       if (message.kind === 'error') this.#error(message.id, message.description);

@@ -6,6 +6,7 @@ import type { Clock } from '../../base/clock.ts';
 import { withDeadline } from '../../base/deadline.ts';
 import { HuskError } from '../../base/errors.ts';
 import type { Log } from '../../base/log.ts';
+import { mark } from '../../base/trace.ts';
 import { jailFiles, jailMessages } from '../../jail/launcher.ts';
 import { type JailedProcess, kill } from '../../jail/process.ts';
 import type { LayerFile, LayerRange, Vm, VmExit, VmRef } from '../hypervisor.ts';
@@ -113,7 +114,10 @@ export class QemuVm implements Vm {
   }
 
   #event(event: QmpEvent): void {
-    if (event.name === 'RESUME') this.#onResume();
+    if (event.name === 'RESUME') {
+      mark('incoming_done');
+      this.#onResume();
+    }
     if (event.name === 'SHUTDOWN' || event.name === 'GUEST_PANICKED') {
       void this.#guestEnded(textField(event.data, 'reason'));
     }

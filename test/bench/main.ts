@@ -1,0 +1,60 @@
+/**
+ * `make bench`: measures husk beside containerd and writes what it saw.
+ *
+ *   node test/bench/main.ts [--quick|--tiny] [--only SECTIONS] [--set NAME=NUMBER,...] [--out DIR]
+ *   node test/bench/main.ts report --out DIR RESULTS.json...
+ */
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { describeError } from '../../src/base/errors.ts';
+import { makePlan } from './plan.ts';
+import { writeReport } from './report.ts';
+import { mergeResults, type Results, readResults } from './results.ts';
+import { runBench } from './run.ts';
+
+const repository = join(import.meta.dirname, '../..');
+/** Exit codes: a run that was interrupted, and one whose figures must not be used. */
+const exitCodes = { failed: 1, invalid: 3, interrupted: 130 } as const;
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    quick: { type: 'boolean', default: false },
+    tiny: { type: 'boolean', default: false },
+    only: { type: 'string', default: '' },
+    set: { type: 'string', default: '' },
+    out: { type: 'string', default: join(repository, 'build/bench/latest') },
+  },
+});
+
+const started = performance.now();
+const say = (text: string): void =>
+  console.error(`[${((performance.now() - started) / 1000).toFixed(1).padStart(6)} s] ${text}`);
+const interrupted = new AbortController();
+for (const name of ['SIGINT', 'SIGTERM'] as const) {
+  process.on(name, () => {
+    if (interrupted.signal.aborted) return;
+    say(`${name}: the runtimes are taken away`);
+    interrupted.abort(new Error(`ended by ${name}`));
+  });
+}
+
+try {
+  const results = await measured();
+  const { text, troubles } = await writeReport(values.out, results);
+  console.log(text);
+  for (const trouble of troubles) say(trouble);
+  say(`written to ${values.out}`);
+  if (results.invalid.length > 0) process.exitCode = exitCodes.invalid;
+} catch (caught) {
+  console.error(`bench: ${describeError(caught)}`);
+  process.exitCode = interrupted.signal.aborted ? exitCodes.interrupted : exitCodes.failed;
+}
+
+async function measured(): Promise<Results> {
+  const [command, ...files] = positionals;
+  if (command === 'report') return mergeResults(await Promise.all(files.map(readResults)));
+  const plan = makePlan(values.tiny ? 'tiny' : values.quick ? 'quick' : 'full', values.only, values.set);
+  const cache = join(repository, 'build/bench/cache');
+  return runBench({ plan, repository, cache, signal: interrupted.signal, say });
+}

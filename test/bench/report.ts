@@ -1,0 +1,36 @@
+/** Writes a run down: raw JSON, the table as Markdown, the plots as SVG and PNG. */
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describeError } from '../../src/base/errors.ts';
+import { run } from '../../src/base/exec.ts';
+import { markdown } from './markdown.ts';
+import { draw } from './plots/draw.ts';
+import type { Results } from './results.ts';
+
+const pngMs = 30_000;
+
+/** @returns the Markdown, and what could not be written */
+export async function writeReport(
+  folder: string,
+  results: Results,
+): Promise<{ readonly text: string; readonly troubles: readonly string[] }> {
+  await mkdir(folder, { recursive: true });
+  await writeFile(join(folder, 'results.json'), `${JSON.stringify(results, null, 1)}\n`);
+  const plots = draw(results);
+  const troubles: string[] = [];
+  for (const { name, svg } of plots) {
+    const path = join(folder, name);
+    await writeFile(`${path}.svg`, svg);
+    // Twice as large: sharp where a page is looked at closely.
+    const args = ['--zoom', '2', '--format', 'png', '--output', `${path}.png`, `${path}.svg`];
+    await run('rsvg-convert', args, { timeoutMs: pngMs }).catch((caught: unknown) => {
+      troubles.push(`${name}.png: ${describeError(caught)}`);
+    });
+  }
+  const text = markdown(
+    results,
+    plots.map(({ name, title }) => ({ file: `${name}.svg`, title })),
+  );
+  await writeFile(join(folder, 'report.md'), text);
+  return { text, troubles };
+}

@@ -1,0 +1,85 @@
+/** What a run measured: the raw JSON that everything else is made from. */
+import { readFile } from 'node:fs/promises';
+import { HuskError } from '../../src/base/errors.ts';
+import type { TimelineStep } from '../../src/pod/records.ts';
+import type { Conditions } from './conditions.ts';
+
+export const resultsVersion = 1;
+
+/** One pod of the series with many live pods. */
+export interface ScalePoint {
+  readonly subject: string;
+  /** How many pods of the subject live once this one does. */
+  readonly live: number;
+  readonly readyMs: number;
+  /** MemAvailable of the machine once the pod is ready and things have settled. */
+  readonly availableBytes: number;
+}
+
+export interface PodTimeline {
+  readonly subject: string;
+  readonly steps: readonly TimelineStep[];
+}
+
+export interface Results {
+  readonly version: typeof resultsVersion;
+  readonly plan: string;
+  readonly startedAt: string;
+  readonly conditions: Conditions;
+  /** Why the figures count for nothing; empty: they count. */
+  readonly invalid: readonly string[];
+  /** Metric, then subject, then every sample in the order taken. */
+  readonly samples: Readonly<Record<string, Readonly<Record<string, readonly number[]>>>>;
+  readonly scale: readonly ScalePoint[];
+  readonly timelines: readonly PodTimeline[];
+  /** What could not be measured, by metric. */
+  readonly missing: Readonly<Record<string, string>>;
+}
+
+/** Collects while a run goes on. */
+export class Recorder {
+  readonly samples: Record<string, Record<string, number[]>> = {};
+  readonly scale: ScalePoint[] = [];
+  readonly timelines: PodTimeline[] = [];
+  readonly missing: Record<string, string> = {};
+
+  add(metric: string, subject: string, value: number): void {
+    ((this.samples[metric] ??= {})[subject] ??= []).push(value);
+  }
+
+  miss(metric: string, why: string): void {
+    this.missing[metric] = why;
+  }
+}
+
+/** Reads results back. @throws HuskError `invalid-argument` */
+export async function readResults(path: string): Promise<Results> {
+  const parsed: unknown = JSON.parse(await readFile(path, 'utf8'));
+  if (isResults(parsed)) return parsed;
+  throw new HuskError('invalid-argument', `results "${path}": not results of this version (${resultsVersion})`);
+}
+
+/** Several runs of parts as one: the first that has a metric gives it, and every reason to doubt stays. */
+export function mergeResults(parts: readonly Results[]): Results {
+  const [first] = parts;
+  if (first === undefined) throw new HuskError('invalid-argument', 'merge results: there are none');
+  const merge = <T>(pick: (part: Results) => Readonly<Record<string, T>>): Record<string, T> =>
+    Object.assign({}, ...parts.map(pick).toReversed()) as Record<string, T>;
+  const samples = merge((part) => part.samples);
+  const missing = merge((part) => part.missing);
+  return {
+    ...first,
+    samples,
+    missing: Object.fromEntries(Object.entries(missing).filter(([metric]) => samples[metric] === undefined)),
+    invalid: [...new Set(parts.flatMap(({ invalid }) => invalid))],
+    scale: parts.find(({ scale }) => scale.length > 0)?.scale ?? [],
+    timelines: parts.flatMap(({ timelines }) => timelines),
+    conditions: { ...first.conditions, load: parts.flatMap(({ conditions }) => conditions.load) },
+  };
+}
+
+function isResults(value: unknown): value is Results {
+  if (typeof value !== 'object' || value === null) return false;
+  const { version, samples, conditions }: Partial<Record<keyof Results, unknown>> = value;
+  return version === resultsVersion && typeof samples === 'object' && typeof conditions === 'object';
+}

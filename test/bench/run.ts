@@ -1,0 +1,123 @@
+/** One whole run: conditions, runtimes, sections, results; everything is taken away whatever happens. */
+
+import { sleep } from '../../src/base/deadline.ts';
+import { describeError } from '../../src/base/errors.ts';
+import { StatusRequest } from '../../src/gen/cri/v1/api.ts';
+import { startRegistry } from '../fixtures/registry.ts';
+import type { Bench } from './bench.ts';
+import { type Conditions, machine, versions } from './conditions.ts';
+import { pauseImage } from './images.ts';
+import { complaints, LoadWatch } from './load.ts';
+import type { Plan, SectionName } from './plan.ts';
+import { Recorder, type Results, resultsVersion } from './results.ts';
+import { measureBurst } from './sections/burst.ts';
+import { measureClone } from './sections/clone.ts';
+import { measureNative } from './sections/native.ts';
+import { measurePods } from './sections/pods.ts';
+import { measurePull } from './sections/pull.ts';
+import { measureScale } from './sections/scale.ts';
+import { startContainerd } from './subjects/containerd.ts';
+import { type HuskSubject, startHusk } from './subjects/husk.ts';
+import type { Subject } from './subjects/subject.ts';
+
+export interface RunOptions {
+  readonly plan: Plan;
+  /** Root of the sources. */
+  readonly repository: string;
+  /** Folder for what is kept between runs. */
+  readonly cache: string;
+  readonly signal: AbortSignal;
+  readonly say: (text: string) => void;
+}
+
+const sections: Readonly<Record<SectionName, (bench: Bench) => Promise<void>>> = {
+  pods: measurePods,
+  native: measureNative,
+  clone: measureClone,
+  burst: measureBurst,
+  scale: measureScale,
+  pull: measurePull,
+};
+
+/** How busy the machine may be when we begin, as the number of runnable processes in the last minute. */
+const calmLoadPerCore = 0.5;
+
+/**
+ * Runs the plan. A section that fails is a reason to call the result invalid, and the others go
+ * on; a signal ends the run after everything that was started has been taken away.
+ */
+export async function runBench({ plan, repository, cache, signal, say }: RunOptions): Promise<Results> {
+  const startedAt = new Date().toISOString();
+  const invalid: string[] = [];
+  const recorder = new Recorder();
+  const owners: Subject[] = [];
+  const watch = new LoadWatch((found) => found.pid === process.pid || owners.some((subject) => subject.owns(found)));
+  await sleep(plan.calmMs, signal);
+  const calm = watch.look('before', 0);
+  const facts = machine();
+  if (calm !== undefined && calm.loadAverage > calmLoadPerCore * facts.cores) {
+    invalid.push(`the machine was busy before the run: load average ${calm.loadAverage.toFixed(2)}`);
+  }
+  await using stack = new AsyncDisposableStack();
+  const registry = stack.use(await startRegistry());
+  const pause = await pauseImage(registry);
+  say('starting huskd (builds its VM template when it has none)');
+  const husk = stack.adopt(
+    await startHusk({ registry: registry.host, template: true, templateCache: `${cache}/templates` }),
+    (subject) => subject.stop(),
+  );
+  owners.push(husk);
+  const peer = await startContainerd({ registry: registry.host, pauseImage: pause, subnet: 251 }).catch(
+    (caught: unknown) => {
+      invalid.push(`the peer is missing: ${describeError(caught)}`);
+      return undefined;
+    },
+  );
+  if (peer !== undefined) {
+    stack.adopt(peer, (subject) => subject.stop());
+    owners.push(peer);
+  }
+  const bench: Bench = { plan, registry, husk, peer, recorder, watch, cache, signal, say };
+  watch.look('preparing', 0);
+  for (const name of plan.sections) await runSection(name, bench, invalid);
+  const conditions: Conditions = {
+    machine: facts,
+    ...(await acceleratorOf(husk)),
+    versions: await versions(repository),
+    pool: 'none',
+    load: watch.looks,
+  };
+  // Building the template is ours, and what strangers did meanwhile touched no figure.
+  const during = watch.looks.filter(({ section }) => section !== 'preparing');
+  invalid.push(...complaints(during));
+  const { samples, scale, timelines, missing } = recorder;
+  return {
+    version: resultsVersion,
+    plan: plan.name,
+    startedAt,
+    conditions,
+    invalid,
+    samples,
+    scale,
+    timelines,
+    missing,
+  };
+}
+
+async function runSection(name: SectionName, bench: Bench, invalid: string[]): Promise<void> {
+  const started = performance.now();
+  try {
+    await sections[name](bench);
+  } catch (caught) {
+    bench.signal.throwIfAborted();
+    invalid.push(`section "${name}" failed: ${describeError(caught)}`);
+  }
+  bench.watch.look(name, 0);
+  bench.say(`${name}: ${((performance.now() - started) / 1000).toFixed(1)} s`);
+}
+
+async function acceleratorOf(husk: HuskSubject): Promise<Pick<Conditions, 'accelerator' | 'acceleratorReason'>> {
+  const { info } = await husk.cri.status(StatusRequest.fromPartial({ verbose: true }));
+  const told = JSON.parse(info['hypervisor'] ?? '{}') as { accelerator?: string; acceleratorReason?: string };
+  return { accelerator: told.accelerator ?? 'unknown', acceleratorReason: told.acceleratorReason ?? '' };
+}

@@ -1,0 +1,117 @@
+/**
+ * Many pods live at once, one subject after the other: two hundred live pods would make each
+ * subject pay for the other's. Start latency and memory by number of pods, then what stands there
+ * costs while nothing happens, then the polls of a kubelet, then an exec in each.
+ */
+import { sleep } from '../../../src/base/deadline.ts';
+import {
+  ListContainerStatsRequest,
+  ListContainersRequest,
+  ListPodSandboxRequest,
+  ListPodSandboxStatsRequest,
+} from '../../../src/gen/cri/v1/api.ts';
+import { type Bench, execTrue, inTurns, type Pod, pull, readyMs, removeAll, startPod, timed } from '../bench.ts';
+import { freshImage } from '../images.ts';
+import { availableBytes, memoryOf, readProcesses } from '../processes.ts';
+import { median, slope } from '../stats.ts';
+import type { Subject } from '../subjects/subject.ts';
+
+const megabyte = 1_000_000;
+/** Memory that is freed late must not be counted on the next pod. */
+const settleMs = 50;
+/** Pods at each end that are compared. */
+const mostAtAnEnd = 10;
+
+export async function measureScale(bench: Bench): Promise<void> {
+  const image = await freshImage(bench.registry, 'scale');
+  for (const subject of inTurns(bench, 0)) {
+    await pull(subject, image);
+    const pods: Pod[] = [];
+    try {
+      await grow(bench, subject, image, pods);
+      await idle(bench, subject, pods.length);
+      footprint(bench, subject);
+      await reads(bench, subject, pods);
+      for (const pod of pods) {
+        bench.signal.throwIfAborted();
+        bench.recorder.add('exec-at-scale', subject.name, await execTrue(subject, pod));
+      }
+    } finally {
+      await removeAll(subject, pods);
+    }
+  }
+}
+
+async function grow(bench: Bench, subject: Subject, image: string, pods: Pod[]): Promise<void> {
+  const { plan, recorder, signal, say } = bench;
+  const ready: number[] = [];
+  const available = [availableBytes()];
+  for (let live = 1; live <= plan.scale.pods; live += 1) {
+    const pod = await startPod(subject, { image }, signal);
+    pods.push(pod);
+    ready.push(readyMs(pod));
+    await sleep(settleMs, signal);
+    available.push(availableBytes());
+    recorder.scale.push({ subject: subject.name, live, readyMs: readyMs(pod), availableBytes: available.at(-1) ?? 0 });
+    bench.watch.look('scale', 5_000);
+    if (live % 25 === 0) say(`${subject.name}: ${live} pods live`);
+  }
+  const end = Math.max(1, Math.min(mostAtAnEnd, Math.floor(ready.length / 3)));
+  recorder.add('scale', subject.name, median(ready.slice(-end)) / median(ready.slice(0, end)));
+  recorder.add('memory', subject.name, -slope(available) / megabyte);
+}
+
+/** CPU time of all its processes over a while in which nobody asks anything. */
+async function idle({ plan, recorder, signal, watch }: Bench, subject: Subject, live: number): Promise<void> {
+  await sleep(Math.min(2_000, plan.scale.idleMs), signal);
+  watch.look('scale');
+  const before = cpuOf(subject);
+  const { ms } = await timed(() => sleep(plan.scale.idleMs, signal));
+  const used = cpuOf(subject) - before;
+  recorder.add('idle', subject.name, (100 * used) / ms / live);
+  watch.look('idle');
+}
+
+function cpuOf(subject: Subject): number {
+  const processes = readProcesses();
+  const { management, workload } = subject.processes();
+  return [...management, ...workload].reduce((sum, pid) => sum + (processes.get(pid)?.ownCpuMs ?? 0), 0);
+}
+
+function footprint({ recorder }: Bench, subject: Subject): void {
+  const { rssBytes, pssBytes } = memoryOf(subject.processes().management);
+  recorder.add('footprint', subject.name, rssBytes / megabyte);
+  recorder.add('footprint-pss', subject.name, pssBytes / megabyte);
+}
+
+async function reads(
+  { plan, recorder, signal, husk, watch }: Bench,
+  subject: Subject,
+  pods: readonly Pod[],
+): Promise<void> {
+  const { cri } = subject;
+  const any = (index: number): Pod => pods[index % pods.length] as Pod;
+  const calls: Readonly<Record<string, (index: number) => Promise<unknown>>> = {
+    'list-pods': () => cri.listPodSandbox(ListPodSandboxRequest.fromPartial({})),
+    'list-containers': () => cri.listContainers(ListContainersRequest.fromPartial({})),
+    'pod-status': (index) => cri.podSandboxStatus({ podSandboxId: any(index).id, verbose: false }),
+    'container-status': (index) => cri.containerStatus({ containerId: any(index).containerId, verbose: false }),
+    'pod-stats': () => cri.listPodSandboxStats(ListPodSandboxStatsRequest.fromPartial({})),
+    'container-stats': () => cri.listContainerStats(ListContainerStatsRequest.fromPartial({})),
+  };
+  for (const [metric, call] of Object.entries(calls)) {
+    const failure = await call(0).then(
+      () => undefined,
+      (caught: unknown) => (caught instanceof Error ? caught.message : String(caught)),
+    );
+    if (failure !== undefined) {
+      if (subject === husk) recorder.miss(metric, failure);
+      continue;
+    }
+    for (let index = 0; index < plan.scale.reads; index += 1) {
+      signal.throwIfAborted();
+      recorder.add(metric, subject.name, (await timed(() => call(index))).ms);
+    }
+  }
+  watch.look('reads');
+}
