@@ -82,7 +82,7 @@ function qemuArguments(image: string, folder: string, cmdline: string): string[]
       '-accel',
       'tcg,tb-size=128',
     ],
-    ...['-cpu', 'max', '-smp', '1', '-m', '512'],
+    ...['-cpu', 'max,erms=off,fsrm=off', '-smp', '1', '-m', '512'],
     ...['-kernel', join(image, 'vmlinux'), '-initrd', join(image, 'initrd.img'), '-append', cmdline],
     ...['-chardev', `file,id=console,path=${join(folder, 'console')}`, '-serial', 'chardev:console'],
     ...['-chardev', `socket,id=agent,path=${join(folder, 'agent.sock')},server=on,wait=off`],

@@ -50,7 +50,18 @@ function boot(name: string): { qemu: ChildProcess; agent: string; console: strin
   const qemu = spawn(
     'qemu-system-x86_64',
     [
-      ...['-M', 'q35', '-accel', 'tcg,tb-size=64', '-cpu', 'max', '-m', '512', '-nodefaults', '-no-user-config'],
+      ...[
+        '-M',
+        'q35',
+        '-accel',
+        'tcg,tb-size=64',
+        '-cpu',
+        'max,erms=off,fsrm=off',
+        '-m',
+        '512',
+        '-nodefaults',
+        '-no-user-config',
+      ],
       ...['-display', 'none', '-no-reboot', '-serial', `file:${console}`],
       ...['-kernel', join(image, 'vmlinux'), '-initrd', join(image, 'initrd.img'), '-append', manifest.cmdline],
       ...['-chardev', `socket,id=agent,path=${agent},server=on,wait=off`, '-device', 'virtio-serial-pci'],
@@ -165,7 +176,19 @@ test('a guest without its root disk ends and says why', async () => {
   const qemu = spawn(
     'qemu-system-x86_64',
     [
-      ...['-M', 'q35', '-accel', 'tcg,tb-size=64', '-cpu', 'max', '-m', '256', '-nodefaults', '-display', 'none'],
+      ...[
+        '-M',
+        'q35',
+        '-accel',
+        'tcg,tb-size=64',
+        '-cpu',
+        'max,erms=off,fsrm=off',
+        '-m',
+        '256',
+        '-nodefaults',
+        '-display',
+        'none',
+      ],
       ...['-no-reboot', '-serial', `file:${console}`, '-kernel', join(image, 'vmlinux')],
       ...['-initrd', join(image, 'initrd.img'), '-append', manifest.cmdline],
     ],

@@ -1,7 +1,7 @@
 /**
  * How fast bytes pass between a guest and a host process, with nothing of ours in between:
  *
- *     node test/raw/port-speed.ts [port|net] [total MiB]
+ *     node test/raw/port-speed.ts [port|net] [total MiB] [-cpu]
  *
  * `port`: a virtio-serial port behind a UNIX socket. `net`: TCP over a virtio-net card and a tap in a
  * network namespace of its own (this script must run inside it: see `ip netns exec`).
