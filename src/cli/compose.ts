@@ -8,6 +8,7 @@ import { describeError } from '../base/errors.ts';
 import type { Failpoints } from '../base/failpoints.ts';
 import type { Log } from '../base/log.ts';
 import { detectCgroups } from '../cgroups/cgroups.ts';
+import { detectCgroupTrees } from '../cgroups/trees.ts';
 import type { RuntimeInfo } from '../cri/context.ts';
 import { type CriServer, createCriServer } from '../cri/server.ts';
 import type { HypervisorInfo } from '../hypervisor/hypervisor.ts';
@@ -15,6 +16,8 @@ import { createQemuHypervisor, type QemuHypervisor } from '../hypervisor/qemu/hy
 import type { ImageStore } from '../images/image-store.ts';
 import { parseHoldRecord, parseImageRecord } from '../images/records.ts';
 import { type ClosableImageStore, createImageStore } from '../images/store.ts';
+import { readHostFacts } from '../native/host-facts.ts';
+import { prepareNative } from '../native/native-runtime.ts';
 import { createNetwork } from '../network/host-network.ts';
 import type { Network } from '../network/network.ts';
 import { PodEngine, type PodEngineOptions } from '../pod/engine/pod-engine.ts';
@@ -61,15 +64,18 @@ export async function composeDaemon(config: Config, log: Log, failpoints: Failpo
     open.close(podsLeft ? 'keep' : 'release'),
   );
   const cgroups = await detectCgroups();
+  const makeNative = await prepareNativeRuntime(config, { network, log, clock: systemClock, failpoints });
   const engine = openEngine(config, { state, images, log, accelerator: hypervisor.info().accelerator }, (events) => {
     const parts = { hypervisor, network, hub, cgroups, events, log, clock: systemClock, failpoints };
     const vm = new VmRuntime({ ...parts, ...vmSettings(config) });
     ears.resolve(vm.agentEvents);
-    return { vm };
+    if (makeNative === undefined) return { vm };
+    const native = closing.adopt(makeNative(events), (open) => open.close());
+    return { vm, native };
   });
   await engine.recover();
   await makeTemplate(hypervisor, config, log);
-  const info = runtimeInfo(config, hypervisor.info());
+  const info = runtimeInfo(config, hypervisor.info(), makeNative !== undefined);
   const { observers, podTraces } = closing.use(await startObservation(config, engine, log));
   const cri = createCriServer({ engine, images, network, info, log, clock: systemClock, observers, podTraces });
   const owned = closing.move();
@@ -113,7 +119,7 @@ function openEngine(config: Config, parts: EngineParts, runtimes: PodEngineOptio
     containers: state.records('container', parseContainerRecord),
     images,
     runtimes,
-    policy: { accelerator, allowEmulation: config.allowEmulation, nativeNamespaces: [] },
+    policy: { accelerator, allowEmulation: config.allowEmulation, nativeNamespaces: undefined },
     clock: systemClock,
     log,
   });
@@ -131,7 +137,7 @@ function vmSettings(config: Config) {
   };
 }
 
-function runtimeInfo(config: Config, hypervisor: HypervisorInfo): RuntimeInfo {
+function runtimeInfo(config: Config, hypervisor: HypervisorInfo, hasNative: boolean): RuntimeInfo {
   return {
     version,
     cgroupDriver: config.cgroupDriver,
@@ -139,8 +145,32 @@ function runtimeInfo(config: Config, hypervisor: HypervisorInfo): RuntimeInfo {
     acceleratorReason: hypervisor.acceleratorReason,
     hypervisorVersion: hypervisor.version,
     allowEmulation: config.allowEmulation,
-    handlers: ['vm'],
+    handlers: hasNative ? ['vm', 'native'] : ['vm'],
   };
+}
+
+type NativeParts = Pick<Parameters<typeof prepareNative>[0], 'network' | 'log' | 'clock' | 'failpoints'>;
+
+/** Undefined where the node is not to run native pods. */
+async function prepareNativeRuntime(
+  config: Config,
+  parts: NativeParts,
+): Promise<Awaited<ReturnType<typeof prepareNative>> | undefined> {
+  if (!config.enablePrivilegedRuntime) return undefined;
+  const { cgroupDriver } = config;
+  return prepareNative({
+    ...parts,
+    cgroups: await detectCgroupTrees(cgroupDriver),
+    host: await readHostFacts(),
+    stateFolder: config.stateDirectory,
+    dataFolder: config.rootDirectory,
+    programs: {
+      ociRuntime: config.ociRuntime,
+      conmon: config.conmon,
+      podInit: join(config.binDirectory, 'husk-pod-init'),
+      cgroupDriver,
+    },
+  });
 }
 
 /** Passable for the gateway's uid, readable for nobody: the sockets in them have owners of their own. */

@@ -162,6 +162,20 @@ export const settings = {
     fallback: true,
     help: 'allow pods that run natively on the host',
   }),
+  ociRuntime: setting({
+    flag: 'oci-runtime',
+    value: 'FILE',
+    parse: text,
+    fallback: '/usr/sbin/runc',
+    help: 'OCI runtime of native pods: runc, crun or another with their command line',
+  }),
+  conmon: setting({
+    flag: 'conmon',
+    value: 'FILE',
+    parse: text,
+    fallback: '/usr/bin/conmon',
+    help: 'monitor of the containers of native pods',
+  }),
   config: setting({
     flag: 'config',
     value: 'FILE',

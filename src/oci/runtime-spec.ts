@@ -47,19 +47,21 @@ export interface OciLinux {
   sysctl?: Record<string, string>;
   cgroupsPath: string;
   resources: OciResources;
-  devices?: {
-    path: string;
-    type: 'c' | 'b' | 'p';
-    major: number;
-    minor: number;
-    fileMode: number;
-    uid: number;
-    gid: number;
-  }[];
+  devices?: OciDevice[];
   seccomp?: OciSeccomp;
   maskedPaths: string[];
   readonlyPaths: string[];
   rootfsPropagation?: string;
+}
+
+export interface OciDevice {
+  path: string;
+  type: 'c' | 'b' | 'p';
+  major: number;
+  minor: number;
+  fileMode: number;
+  uid: number;
+  gid: number;
 }
 
 export type OciNamespace = 'pid' | 'network' | 'mount' | 'ipc' | 'uts' | 'user' | 'cgroup';

@@ -1,0 +1,255 @@
+/** PodRuntime for pods that run on the host itself: orchestration only. */
+import { existsSync } from 'node:fs';
+import { access, mkdir, readdir } from 'node:fs/promises';
+import { sleep } from '../base/deadline.ts';
+import { describeError, HuskError } from '../base/errors.ts';
+import { PodSandboxConfig } from '../gen/cri/v1/api.ts';
+import type { ContainerWish, ExecCommand, ExecSyncResult, PodRuntime, PodRuntimeEvents } from '../pod/pod-runtime.ts';
+import type { ContainerRecord, ContainerStatusRecord, SandboxRecord, SandboxStatus } from '../pod/records.ts';
+import { createContainer } from './container-create.ts';
+import { destroyContainer } from './container-destroy.ts';
+import type { NativeContext } from './context.ts';
+import { execSync } from './exec-sync.ts';
+import { ExitWatcher } from './exit-watcher.ts';
+import { LayerMounts } from './layer-mounts.ts';
+import { type LiveContainer, LiveContainers } from './live-containers.ts';
+import { OciCli } from './oci-cli.ts';
+import type { NativeRuntimeOptions } from './options.ts';
+import { type ContainerPlaces, containerPlaces, podPlaces, sharedPlaces } from './places.ts';
+import { isConmonOf, isContainerProcess, readPidFile, signalNumber, signalProcess } from './processes.ts';
+import { reopenLog } from './reopen-log.ts';
+import { podIsThere } from './sandbox-recover.ts';
+import { startPod } from './sandbox-run.ts';
+import { removePod, stopPod } from './sandbox-teardown.ts';
+
+/** From a killed container to its exit file; the kernel may be long in writing a core or freeing memory. */
+const exitMs = 30_000;
+/** The exit code of a process that was killed: 128 and SIGKILL. */
+const killedExitCode = 137;
+
+type Prepared = (events: PodRuntimeEvents) => NativeRuntime;
+
+/** Makes the folders and finds the mounts of an earlier daemon. What it returns makes the runtime. */
+export async function prepareNative(options: Omit<NativeRuntimeOptions, 'events'>): Promise<Prepared> {
+  const shared = sharedPlaces(options);
+  for (const folder of [shared.exits, shared.runtimeRoot]) await mkdir(folder, { recursive: true, mode: 0o700 });
+  const layers = await LayerMounts.open(options);
+  const { ociRuntime, cgroupDriver } = options.programs;
+  const runtime = new OciCli(ociRuntime, shared.runtimeRoot, cgroupDriver);
+  return (events) => new NativeRuntime({ ...options, events }, runtime, layers);
+}
+
+export class NativeRuntime implements PodRuntime {
+  readonly name = 'native';
+  readonly #context: NativeContext;
+  readonly #live = new LiveContainers();
+  #execs = 0;
+  #clampTold = false;
+
+  constructor(options: NativeRuntimeOptions, runtime: OciCli, layers: LayerMounts) {
+    const exits = new ExitWatcher(sharedPlaces(options).exits, (id) => void this.#onExitFile(id));
+    const warnOfClamp = (wanted: number): void => this.#warnOfClamp(wanted);
+    this.#context = { options, runtime, layers, exits, warnOfClamp };
+    exits.start();
+  }
+
+  /** Stops watching; containers go on. */
+  close(): void {
+    this.#context.exits.close();
+  }
+
+  async runSandbox(
+    record: SandboxRecord,
+    config: PodSandboxConfig,
+    signal: AbortSignal,
+  ): Promise<Pick<SandboxStatus, 'ips' | 'runtimeState' | 'timeline'>> {
+    return startPod({ ...this.#context, record, config, signal });
+  }
+
+  async stopSandbox(record: SandboxRecord): Promise<void> {
+    await Promise.all(this.#live.of(record.id).map((container) => this.#kill(container)));
+    const { containers } = podPlaces(this.#context.options, record.id);
+    for (const id of await readdir(containers).catch(() => [])) {
+      this.#live.finish(id);
+      await destroyContainer(this.#context, record, id);
+    }
+    await stopPod(this.#context.options, this.#context.runtime, record);
+  }
+
+  async removeSandbox(record: SandboxRecord): Promise<void> {
+    await this.stopSandbox(record);
+    await removePod(this.#context.options, record);
+  }
+
+  async sweep(record: SandboxRecord): Promise<void> {
+    await this.removeSandbox(record);
+  }
+
+  async recover(record: SandboxRecord, containers: readonly ContainerRecord[]): Promise<boolean> {
+    const there = await podIsThere(this.#context.options, record);
+    if (!there) {
+      await this.stopSandbox(record);
+      return false;
+    }
+    for (const container of containers)
+      if (container.status.finishedAtNs === '0') await this.#takeUp(record, container);
+    return true;
+  }
+
+  async createContainer(
+    sandbox: SandboxRecord,
+    container: ContainerRecord,
+    wish: ContainerWish,
+    signal: AbortSignal,
+  ): Promise<Pick<ContainerStatusRecord, 'user'>> {
+    const made = await createContainer({ context: this.#context, sandbox, container, wish, signal });
+    this.#add(sandbox, container.id);
+    // It may have died at once, before anybody listened.
+    await this.#onExitFile(container.id);
+    return made;
+  }
+
+  async startContainer(
+    _sandbox: SandboxRecord,
+    container: ContainerRecord,
+    signal: AbortSignal,
+  ): Promise<{ startedAtNs: bigint }> {
+    const { runtime, options } = this.#context;
+    try {
+      await runtime.start(container.id, signal);
+    } catch (caught) {
+      // A daemon that died between the start and its record has started it: that is no failure.
+      if ((await runtime.status(container.id).catch(() => undefined)) !== 'running')
+        throw HuskError.from(caught, 'start');
+    }
+    return { startedAtNs: options.clock.wallNs() };
+  }
+
+  async stopContainer(sandbox: SandboxRecord, container: ContainerRecord, graceSeconds: number): Promise<void> {
+    const live = this.#live.get(container.id);
+    if (live === undefined) return;
+    if (graceSeconds > 0) {
+      await this.#signal(this.#places(sandbox.id, container.id), container);
+      const waiting = new AbortController();
+      await Promise.race([live.ended, sleep(graceSeconds * 1000, waiting.signal).catch(() => undefined)]);
+      waiting.abort();
+    }
+    await this.#kill(live);
+  }
+
+  async removeContainer(sandbox: SandboxRecord, container: ContainerRecord): Promise<void> {
+    this.#live.finish(container.id);
+    await destroyContainer(this.#context, sandbox, container.id);
+  }
+
+  async execSync(
+    sandbox: SandboxRecord,
+    container: ContainerRecord,
+    command: ExecCommand,
+    signal: AbortSignal,
+  ): Promise<ExecSyncResult> {
+    this.#execs += 1;
+    const cgroup = { parent: cgroupParentOf(sandbox), sandboxId: sandbox.id };
+    const places = this.#places(sandbox.id, container.id);
+    const name = `exec-${process.pid}-${this.#execs}`;
+    return execSync({ ...command, context: this.#context, containerId: container.id, places, cgroup, name }, signal);
+  }
+
+  async reopenLog(sandbox: SandboxRecord, container: ContainerRecord): Promise<void> {
+    const pod = podPlaces(this.#context.options, sandbox.id);
+    await reopenLog(containerPlaces(pod, container.id), pod, container);
+  }
+
+  #places(sandboxId: string, containerId: string): ContainerPlaces {
+    return containerPlaces(podPlaces(this.#context.options, sandboxId), containerId);
+  }
+
+  #add(sandbox: SandboxRecord, id: string): LiveContainer {
+    return this.#live.add({ id, sandboxId: sandbox.id, cgroupParent: cgroupParentOf(sandbox) });
+  }
+
+  async #signal(places: ContainerPlaces, container: ContainerRecord): Promise<void> {
+    const pid = await readPidFile(places.pidFile);
+    if (pid !== undefined && (await isContainerProcess(pid, container.id)))
+      signalProcess(pid, signalNumber(container.stopSignal));
+  }
+
+  /** Kills it and waits for the word of its exit. */
+  async #kill(live: LiveContainer): Promise<void> {
+    const { cgroups } = this.#context.options;
+    const place = { parent: live.cgroupParent, sandboxId: live.sandboxId };
+    if (this.#live.get(live.id) === undefined) return;
+    await cgroups.kill(place, live.id);
+    const waiting = new AbortController();
+    await Promise.race([live.ended, sleep(exitMs, waiting.signal).catch(() => undefined)]);
+    waiting.abort();
+    // conmon was killed, or is stuck: the container is dead, and nobody else will say so.
+    if (this.#live.claimExit(live.id)) await this.#report(live, 'its conmon gave no word of the exit');
+  }
+
+  /** A container of an earlier daemon. */
+  async #takeUp(sandbox: SandboxRecord, container: ContainerRecord): Promise<void> {
+    const live = this.#add(sandbox, container.id);
+    const places = this.#places(sandbox.id, container.id);
+    if ((await this.#context.exits.read(container.id)) !== undefined) return this.#onExitFile(container.id);
+    const conmon = await readPidFile(places.conmonPidFile);
+    if (conmon !== undefined && (await isConmonOf(conmon, container.id))) return;
+    // It may have written the file and ended between the two looks.
+    if (existsSync(`${sharedPlaces(this.#context.options).exits}/${container.id}`))
+      return this.#onExitFile(container.id);
+    await this.#context.options.cgroups.kill({ parent: live.cgroupParent, sandboxId: sandbox.id }, container.id);
+    if (this.#live.claimExit(container.id)) await this.#report(live, 'its conmon was gone when the daemon started');
+  }
+
+  async #onExitFile(containerId: string): Promise<void> {
+    const live = this.#live.get(containerId);
+    if (live === undefined) return;
+    try {
+      if ((await this.#context.exits.read(containerId)) === undefined) return;
+      if (this.#live.claimExit(containerId)) await this.#report(live, '');
+    } catch (caught) {
+      this.#context.options.log.error(
+        { container: containerId, error: describeError(caught) },
+        'exit of a container could not be read',
+      );
+    }
+  }
+
+  /** Tells the engine. What the container left running ends with it, as it would with its PID namespace. */
+  async #report(live: LiveContainer, message: string): Promise<void> {
+    const { options, exits } = this.#context;
+    const place = { parent: live.cgroupParent, sandboxId: live.sandboxId };
+    const exit = await exits.read(live.id);
+    const exitCode = exit?.exitCode ?? killedExitCode;
+    const oomKilled = exitCode !== 0 && (await this.#wasOomKilled(live));
+    await options.cgroups.kill(place, live.id).catch((caught: unknown) => {
+      options.log.error({ container: live.id, error: describeError(caught) }, 'processes outlive their container');
+    });
+    const finishedAtNs = exit?.finishedAtNs ?? options.clock.wallNs();
+    options.events.onContainerExit(live.id, { exitCode, oomKilled, finishedAtNs, message });
+    this.#live.finish(live.id);
+  }
+
+  async #wasOomKilled(live: LiveContainer): Promise<boolean> {
+    const place = { parent: live.cgroupParent, sandboxId: live.sandboxId };
+    if (await this.#context.options.cgroups.oomKilled(place, live.id)) return true;
+    return access(this.#places(live.sandboxId, live.id).oom).then(
+      () => true,
+      () => false,
+    );
+  }
+
+  #warnOfClamp(wanted: number): void {
+    const { host, log } = this.#context.options;
+    if (this.#clampTold || wanted >= host.leastOomScoreAdj) return;
+    this.#clampTold = true;
+    log.warn(
+      { wanted, least: host.leastOomScoreAdj },
+      'oom_score_adj is raised to what the kernel allows without CAP_SYS_RESOURCE; said once',
+    );
+  }
+}
+
+function cgroupParentOf(sandbox: SandboxRecord): string {
+  return PodSandboxConfig.decode(Buffer.from(sandbox.configBase64, 'base64')).linux?.cgroupParent ?? '';
+}

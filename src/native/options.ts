@@ -1,0 +1,31 @@
+import type { Clock } from '../base/clock.ts';
+import type { Failpoints } from '../base/failpoints.ts';
+import type { Log } from '../base/log.ts';
+import type { CgroupTrees } from '../cgroups/trees.ts';
+import type { Network } from '../network/network.ts';
+import type { PodRuntimeEvents } from '../pod/pod-runtime.ts';
+import type { HostFacts } from './host-facts.ts';
+
+export interface NativeRuntimeOptions {
+  readonly network: Network;
+  readonly cgroups: CgroupTrees;
+  readonly events: PodRuntimeEvents;
+  readonly log: Log;
+  readonly clock: Clock;
+  readonly failpoints: Failpoints;
+  /** Folder for what ends with the machine: mounts, namespaces, bundles. */
+  readonly stateFolder: string;
+  /** Folder for the containers' writable layers; no overlayfs itself. */
+  readonly dataFolder: string;
+  readonly programs: NativePrograms;
+  readonly host: HostFacts;
+}
+
+export interface NativePrograms {
+  /** An OCI runtime with runC's command line: runc, crun, youki. */
+  readonly ociRuntime: string;
+  readonly conmon: string;
+  /** husk-pod-init: PID 1 of a PID namespace that containers share. */
+  readonly podInit: string;
+  readonly cgroupDriver: 'cgroupfs' | 'systemd';
+}
