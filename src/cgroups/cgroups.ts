@@ -62,11 +62,13 @@ class HostCgroups implements Cgroups {
 
   async create(parent: string, sandboxId: string, limits: CgroupLimits): Promise<string[]> {
     const paths = this.paths(parent, sandboxId);
-    for (const [index, path] of paths.entries()) {
-      await mkdir(path, { recursive: true });
-      if (this.version === 2) await delegate(this.#hierarchies[index] as string, path);
-    }
-    await Promise.all(paths.map((path) => this.#limit(path, limits)));
+    await Promise.all(
+      paths.map(async (path, index) => {
+        await mkdir(path, { recursive: true });
+        if (this.version === 2) await delegate(this.#hierarchies[index] as string, path);
+        await this.#limit(path, limits);
+      }),
+    );
     return paths;
   }
 
@@ -87,9 +89,9 @@ class HostCgroups implements Cgroups {
 
   async remove(parent: string, sandboxId: string): Promise<void> {
     const paths = this.paths(parent, sandboxId);
-    for (const path of paths) await killAll(path);
-    for (const path of paths) await removeWhenEmpty(path);
-    if (parent === '') for (const path of paths) await rmdir(dirname(path)).catch(() => undefined);
+    await Promise.all(paths.map(killAll));
+    await Promise.all(paths.map(removeWhenEmpty));
+    if (parent === '') await Promise.all(paths.map((path) => rmdir(dirname(path)).catch(() => undefined)));
   }
 }
 

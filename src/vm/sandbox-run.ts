@@ -1,4 +1,4 @@
-/** RunPodSandbox for a VM pod: ten short steps, each with its undo. */
+/** RunPodSandbox for a VM pod: short steps, each with its undo, side by side where none needs the other. */
 import { randomBytes, randomUUID } from 'node:crypto';
 import { mkdir, readFile, rm } from 'node:fs/promises';
 import { cpus } from 'node:os';
@@ -44,46 +44,45 @@ export function startPod(input: Omit<Start, 'timeline' | 'undo'>): Promise<Start
     const start: Start = { ...input, undo, timeline: new Timeline(input.options.clock) };
     const { options, record, timeline } = start;
     const stage: Stage = (name, work) => runStage(options, name, work);
-    const vmConfig = await stage('prepare', () => prepare(start));
-    const state = stateOf(start, vmConfig);
+    const plan = makePlan(start);
+    const state = stateOf(start, plan);
+    // Before anything is made: after a crash this is what it is found by.
     options.events.saveSandbox(record.id, { runtimeState: state });
-    await stage('netns', () => makeNamespace(start));
-    timeline.stamp('netns');
-    const [podInterface, pod] = await bothOrNeither(
+    const [vmConfig] = await bothOrNeither(
+      start.signal,
+      () => stage('prepare', () => prepare(start, plan)),
+      (signal) => stage('netns', () => makeNamespace({ ...start, signal })),
+    );
+    const [podInterface, vm] = await bothOrNeither(
       start.signal,
       (signal) => stage('network', () => attachNetwork({ ...start, signal }, vmConfig.netnsPath)),
-      (signal) => stage('vm', () => startVm({ ...start, signal }, vmConfig)),
+      (signal) => stage('vm', () => launch({ ...start, signal }, vmConfig)),
     );
-    await stage('tap', () => options.network.joinTap(vmConfig.netnsPath, podInterface, start.signal));
-    timeline.stamp('tap');
-    await stage('identity', () => configure(start, pod, podInterface));
-    timeline.stamp('identity');
+    const [, pod] = await bothOrNeither(
+      start.signal,
+      (signal) => stage('tap', () => joinTap({ ...start, signal }, vmConfig.netnsPath, podInterface)),
+      async (signal) => {
+        const linked = await stage('agent', () => attachAgent({ ...start, signal }, vm));
+        await stage('identity', () => configure({ ...start, signal }, linked, podInterface));
+        return linked;
+      },
+    );
     const runtimeState: VmPodState = { ...state, vm: pod.vm.ref };
     const ips = podInterface.addresses.map((address) => address.split('/', 1)[0] as string);
     return { pod, status: { ips, runtimeState, timeline: timeline.steps() } };
   });
 }
 
-async function prepare({ options, uids, record, config, undo }: Start): Promise<VmConfig> {
+/** What the VM is to be, without making anything but the claim on a uid. */
+function makePlan({ options, uids, record, config, undo }: Start): Omit<VmConfig, 'cgroupPaths'> {
   const uid = uids.take();
   undo.add('uid', () => uids.give(uid));
   const folders = podFolders(options, record.id);
-  undo.add('folders', () => removeFolders(folders));
-  await mkdir(folders.state, { recursive: true, mode: 0o711 });
-  await mkdir(folders.data, { recursive: true, mode: 0o700 });
-  const size = vmSize(config.linux?.resources, options.size, cpus().length);
-  const parent = config.linux?.cgroupParent ?? '';
-  undo.add('cgroup', () => options.cgroups.remove(parent, record.id));
-  const cgroupPaths = await options.cgroups.create(parent, record.id, {
-    memoryBytes: cgroupMemoryBytes(size),
-    maxPids,
-  });
   return {
     id: record.id,
-    ...size,
+    ...vmSize(config.linux?.resources, options.size, cpus().length),
     uid,
     netnsPath: options.network.namespacePath(record.id),
-    cgroupPaths,
     stateFolder: folders.state,
     diskFolder: folders.data,
     diskBytes: options.diskBytes,
@@ -92,7 +91,23 @@ async function prepare({ options, uids, record, config, undo }: Start): Promise<
   };
 }
 
-function stateOf({ record, config }: Start, vm: VmConfig): VmPodState {
+async function prepare(start: Start, plan: Omit<VmConfig, 'cgroupPaths'>): Promise<VmConfig> {
+  const { options, record, config, undo, timeline } = start;
+  const folders = podFolders(options, record.id);
+  undo.add('folders', () => removeFolders(folders));
+  const parent = config.linux?.cgroupParent ?? '';
+  undo.add('cgroup', () => options.cgroups.remove(parent, record.id));
+  const limits = { memoryBytes: cgroupMemoryBytes(plan), maxPids };
+  const [cgroupPaths] = await Promise.all([
+    options.cgroups.create(parent, record.id, limits),
+    mkdir(folders.state, { recursive: true, mode: 0o711 }),
+    mkdir(folders.data, { recursive: true, mode: 0o700 }),
+  ]);
+  timeline.stamp('prepared');
+  return { ...plan, cgroupPaths };
+}
+
+function stateOf({ record, config }: Start, vm: Pick<VmConfig, 'uid' | 'netnsPath'>): VmPodState {
   return {
     uid: vm.uid,
     netnsPath: vm.netnsPath,
@@ -102,9 +117,10 @@ function stateOf({ record, config }: Start, vm: VmConfig): VmPodState {
   };
 }
 
-async function makeNamespace({ options, record, signal, undo }: Start): Promise<void> {
+async function makeNamespace({ options, record, signal, undo, timeline }: Start): Promise<void> {
   undo.add('netns', () => options.network.removeNamespace(record.id));
   await options.network.createNamespace(record.id, signal);
+  timeline.stamp('netns');
 }
 
 async function attachNetwork(start: Start, netnsPath: string): Promise<PodInterface> {
@@ -116,11 +132,24 @@ async function attachNetwork(start: Start, netnsPath: string): Promise<PodInterf
   return podInterface;
 }
 
-async function startVm(start: Start, vmConfig: VmConfig): Promise<LivePod> {
+async function launch(start: Start, vmConfig: VmConfig): Promise<Vm> {
   const { options, record, signal, undo, timeline } = start;
   undo.add('vm', () => options.hypervisor.sweep(record.id, vmConfig));
   const vm = await options.hypervisor.launch(vmConfig, (step) => timeline.stamp(step), signal);
   timeline.stamp(vm.ref.origin);
+  return vm;
+}
+
+async function joinTap(
+  { options, signal, timeline }: Start,
+  netnsPath: string,
+  podInterface: PodInterface,
+): Promise<void> {
+  await options.network.joinTap(netnsPath, podInterface, signal);
+  timeline.stamp('tap');
+}
+
+async function attachAgent({ options, record, signal, undo, timeline }: Start, vm: Vm): Promise<LivePod> {
   undo.add('agent link', () => options.hub.detach(record.id));
   const timeoutMs = vm.ref.origin === 'clone' ? options.deadlines.cloneAnswerMs : options.deadlines.bootAnswerMs;
   const { agent } = await withConsole(vm, () =>
@@ -132,7 +161,7 @@ async function startVm(start: Start, vmConfig: VmConfig): Promise<LivePod> {
 }
 
 async function configure(start: Start, pod: LivePod, podInterface: PodInterface): Promise<void> {
-  const { options, record, config, signal } = start;
+  const { options, record, config, signal, timeline } = start;
   const { name, mac, mtu, addresses, routes, dns } = podInterface;
   const sample = await withConsole(pod.vm, async () =>
     pod.agent.configureSandbox(
@@ -152,6 +181,7 @@ async function configure(start: Start, pod: LivePod, podInterface: PodInterface)
       { timeoutMs: options.deadlines.agentCallMs, signal },
     ),
   );
+  timeline.stamp('identity');
   options.log.debug({ sandbox: record.id, sample: Buffer.from(sample.randomSample).toString('hex') }, 'guest reseeded');
 }
 

@@ -9,7 +9,12 @@ import type { VmRuntimeOptions } from './options.ts';
 import { podFolders } from './pod-places.ts';
 import { parseVmState } from './vm-state.ts';
 
-/** Ends the VM and gives the network back; files stay until removal. Runs every step, whatever fails. */
+/**
+ * Ends the VM and gives the network back; files stay until removal. Runs every step, whatever fails.
+ *
+ * The VM is killed first, and everything that does not need it gone goes on beside its end: the
+ * plugins' DEL takes longer than the kernel needs to free the VM's memory.
+ */
 export async function stopPod(
   options: VmRuntimeOptions,
   record: SandboxRecord,
@@ -17,24 +22,35 @@ export async function stopPod(
 ): Promise<void> {
   const config = configOf(record);
   const parent = config.linux?.cgroupParent ?? '';
-  const folders = podFolders(options, record.id);
+  const vm = endVm(options, record, parent, pod);
+  const network = options.network.detach(networkWish(record, config, options.network.namespacePath(record.id)));
+  const link = options.hub.detach(record.id);
+  // They run already; a failure counts in its step, however late that comes.
+  void Promise.allSettled([vm, network, link]);
   await everyStep([
-    ['agent link', () => options.hub.detach(record.id)],
-    ['vm', async () => pod?.vm.destroy()],
-    [
-      'vm files',
-      () =>
-        options.hypervisor.sweep(record.id, {
-          cgroupPaths: options.cgroups.paths(parent, record.id),
-          stateFolder: folders.state,
-          diskFolder: folders.data,
-        }),
-    ],
+    ['vm', () => vm],
     ['cgroup', () => options.cgroups.remove(parent, record.id)],
-    ['network', () => options.network.detach(networkWish(record, config, options.network.namespacePath(record.id)))],
+    ['network', () => network],
     ['netns', () => options.network.removeNamespace(record.id)],
+    ['agent link', () => link],
     ['logs', () => closeLogs(pod)],
   ]);
+}
+
+/** Without a VM that is known, all processes of the host are searched for one that was left. */
+async function endVm(
+  options: VmRuntimeOptions,
+  record: SandboxRecord,
+  cgroupParent: string,
+  pod: LivePod | undefined,
+): Promise<void> {
+  if (pod !== undefined) return await pod.vm.destroy();
+  const folders = podFolders(options, record.id);
+  await options.hypervisor.sweep(record.id, {
+    cgroupPaths: options.cgroups.paths(cgroupParent, record.id),
+    stateFolder: folders.state,
+    diskFolder: folders.data,
+  });
 }
 
 /** Removes what stopPod leaves. Returns the uid that is free now. */

@@ -30,6 +30,8 @@ export class VmRuntime implements PodRuntime {
   readonly #options: VmRuntimeOptions;
   readonly #uids: UidPool;
   readonly #pods = new Map<string, Promise<LivePod>>();
+  /** Pods that were stopped to the end: CRI stops again on removal, and a second DEL of all plugins is dear. */
+  readonly #stopped = new Set<string>();
 
   constructor(options: VmRuntimeOptions) {
     this.#options = options;
@@ -52,6 +54,7 @@ export class VmRuntime implements PodRuntime {
   }
 
   async stopSandbox(record: SandboxRecord): Promise<void> {
+    if (this.#stopped.has(record.id)) return;
     const pod = await this.#find(record.id);
     if (pod !== undefined) {
       pod.stopping = true;
@@ -59,12 +62,14 @@ export class VmRuntime implements PodRuntime {
     }
     await stopPod(this.#options, record, pod);
     this.#pods.delete(record.id);
+    this.#stopped.add(record.id);
     for (const exit of pod?.exits.values() ?? []) exit.resolve();
   }
 
   async removeSandbox(record: SandboxRecord): Promise<void> {
     await this.stopSandbox(record);
     const uid = await removePod(this.#options, record);
+    this.#stopped.delete(record.id);
     if (uid !== undefined) this.#uids.give(uid);
   }
 

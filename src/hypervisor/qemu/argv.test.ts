@@ -10,7 +10,7 @@ const clone = `/usr/bin/qemu-system-x86_64
 -serial none -parallel none -monitor none -L /share
 -sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny
 -machine q35,memory-backend=ram,usb=off,vmport=off,smm=off,hpet=off,graphics=off,sata=off,smbus=off,i8042=off,dump-guest-core=off,mem-merge=off
--accel tcg,tb-size=32 -cpu max,erms=off,fsrm=off -smp 2 -m 512
+-accel tcg,tb-size=128 -cpu max,erms=off,fsrm=off -smp 2 -m 512
 -object main-loop,id=main-loop,thread-pool-max=16
 -action panic=pause,shutdown=pause,reboot=shutdown -msg timestamp=on
 -object memory-backend-file,id=ram,size=512M,mem-path=/fd/3,share=off

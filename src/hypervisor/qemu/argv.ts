@@ -71,8 +71,9 @@ function bareMachine(spec: Omit<ArgvSpec, 'cmdline'>): string[] {
     ...['-serial', 'none', '-parallel', 'none', '-monitor', 'none', '-L', '/share'],
     ...['-sandbox', 'on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny'],
     ...['-machine', `q35,memory-backend=ram,${off.map((name) => `${name}=off`).join(',')}`],
-    // 32 MiB of translated code halve the private memory of an emulated VM and cost no time (measured).
-    ...['-accel', accelerator === 'tcg' ? 'tcg,tb-size=32' : 'kvm'],
+    // Translated code, of which memory is taken as it fills. When it is full all of it is translated again:
+    // 32 MiB hold no more than the agent's first answer, and doubled the processor time of a start (docs/adr/0060).
+    ...['-accel', accelerator === 'tcg' ? 'tcg,tb-size=128' : 'kvm'],
     // With erms and fsrm the guest's kernel copies and clears memory by `rep movsb`, which QEMU emulates byte by
     // byte: a port then moves 85 instead of 350 MB for each second of CPU (docs/adr/0090-bulk-channel.md).
     ...['-cpu', accelerator === 'tcg' ? 'max,erms=off,fsrm=off' : 'host'],

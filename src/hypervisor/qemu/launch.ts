@@ -1,6 +1,6 @@
 /** Starts one VM: disk, jail, commands; all undone when one of them fails. */
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { writeFileAtomic } from '../../base/atomic-file.ts';
 import { withDeadline } from '../../base/deadline.ts';
 import { HuskError } from '../../base/errors.ts';
 import { undoing } from '../../base/undo.ts';
@@ -42,8 +42,11 @@ export function launchVm(host: QemuHost, config: VmConfig, how: LaunchHow): Prom
   const { template, stamp, signal } = how;
   return undoing(async (undo) => {
     undo.add('VM files', () => removeVmFiles(config));
-    await writeFileAtomic(join(config.stateFolder, diskFolderName), config.diskFolder, 0o600);
-    const source = await formattedDisk(join(host.options.dataFolder, 'disks'), config.diskBytes, signal);
+    const [source] = await Promise.all([
+      formattedDisk(join(host.options.dataFolder, 'disks'), config.diskBytes, signal),
+      // Read of a VM that runs, so after this was written: nothing to sync.
+      writeFile(join(config.stateFolder, diskFolderName), config.diskFolder, { mode: 0o600 }),
+    ]);
     stamp('vm-disk');
     const spec = jailSpec(host, { ...config, maxFileBytes: config.diskBytes }, template ? 'clone' : 'cold', {
       path: join(config.diskFolder, dataDiskName),

@@ -36,8 +36,8 @@ const stateFiles = [...Object.values(jailFiles), ...layersDiskFiles, diskFolderN
 
 /** The files of a VM, by folder; absent ones are fine. */
 export async function removeVmFiles(folders: { stateFolder: string; diskFolder: string }): Promise<void> {
-  for (const name of stateFiles) await rm(join(folders.stateFolder, name), { force: true });
-  await rm(join(folders.diskFolder, dataDiskName), { force: true });
+  const paths = stateFiles.map((name) => join(folders.stateFolder, name));
+  await Promise.all([...paths, join(folders.diskFolder, dataDiskName)].map((path) => rm(path, { force: true })));
 }
 
 export class QemuVm implements Vm {
