@@ -24,6 +24,8 @@ export const seamFiles: Readonly<Record<string, readonly string[]>> = {
 export const importTable: Readonly<Record<string, FolderRule>> = {
   base: {},
   gen: {},
+  // What both ends of the agent's link must agree on beside proto/: bundled with the agent, used by the gateway.
+  guest: { all: ['base', 'gen'] },
   pod: { all: ['base', 'gen'] },
   oci: { all: ['base', 'gen', 'pod'] },
   jail: { all: ['base'] },
@@ -39,7 +41,7 @@ export const importTable: Readonly<Record<string, FolderRule>> = {
   volumes: { all: ['base', 'gen', 'pod'] },
   metrics: { all: ['base', 'gen'] },
   // A process of its own: it speaks to the guests and serves the streams.
-  gateway: { all: ['base', 'gen', 'agent', 'streaming'] },
+  gateway: { all: ['base', 'gen', 'guest', 'agent', 'streaming'] },
   vm: {
     all: ['base', 'gen', 'pod', 'oci', 'cgroups', 'state', 'volumes'],
     seams: ['hypervisor', 'agent', 'images', 'network'],
@@ -54,6 +56,7 @@ export const importTable: Readonly<Record<string, FolderRule>> = {
     all: [
       'base',
       'gen',
+      'guest',
       'pod',
       'oci',
       'jail',
@@ -75,4 +78,4 @@ export const importTable: Readonly<Record<string, FolderRule>> = {
 };
 
 /** What the agent in the guest shares with the host: it is bundled with these folders only. */
-export const guestAgentMayImport: readonly string[] = ['base', 'gen', 'oci'];
+export const guestAgentMayImport: readonly string[] = ['base', 'gen', 'guest', 'oci'];

@@ -9,11 +9,20 @@
  *   guest "HUSK-ECHO <nonce>\n"   one for each SYNC
  *   host  "HUSK-GO:: <nonce>\n"   from here on the bytes belong to the session
  *
+ * Before GO, and once in the life of the VM, the host may give a clone its identity:
+ *
+ *   host  "HUSK-INIT <nonce>\n", a batch of husk-sys with its length in front
+ *   guest "HUSK-DONE <nonce>\n", the answer of husk-sys with its length in front
+ *
+ * The batch runs here, and nothing of the session reaches the agent before it has run: no program
+ * of a tenant, and no JavaScript either, sees a clone without entropy of its own. A batch that
+ * cannot be run, or a second one, gets an empty answer.
+ *
  * A SYNC inside a session means that the host side went away unseen: the session ends there.
  * No byte of a SYNC is passed on: what may be the start of one is held back, and released as
  * soon as it turns out otherwise or nothing follows for 20 ms.
  *
- * Usage: husk-relay [--port-fd N] [--agent PATH]
+ * Usage: husk-relay [--port-fd N] [--agent PATH] [--sys PATH]
  * Without --port-fd the port is looked up by its name husk.agent.0.
  */
 #define _GNU_SOURCE
@@ -22,6 +31,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -40,8 +50,12 @@
 /* Wakes come by edges; this bounds the harm of one that was missed. */
 #define LONG_WAIT_MS 1000
 #define PORT_TRIES 1000
+/* A batch that gives an identity holds a resolv.conf of at most 64 KiB, and its answer some hundred bytes. */
+#define BATCH 131072
+#define ANSWER 16384
 
 static const char sync_word[] = "HUSK-SYNC ", echo_word[] = "HUSK-ECHO ", go_word[] = "HUSK-GO:: ";
+static const char init_word[] = "HUSK-INIT ", done_word[] = "HUSK-DONE ";
 
 struct buffer {
 	size_t start, end;
@@ -56,8 +70,14 @@ static struct {
 	char nonce[NONCE];
 	char frame[FRAME];      /* what may become a frame */
 	size_t frame_length;
+	int sys_in, sys_out;    /* pipes of the running husk-sys */
+	const char *sys_path;
+	bool in_batch;          /* INIT was seen: what comes is the batch */
+	bool initialized;       /* a batch was run, whatever came of it */
+	size_t batch_length;
+	char batch[BATCH];
 	struct buffer to_agent, to_port;
-} relay = { .port = -1, .agent = -1, .agent_path = "/run/husk/agent.sock" };
+} relay = { .port = -1, .agent = -1, .agent_path = "/run/husk/agent.sock", .sys_path = "/usr/lib/husk/husk-sys" };
 
 static void die(const char *what)
 {
@@ -109,6 +129,7 @@ static void start_over(void)
 	empty(&relay.to_port);
 	relay.nonce_known = false;
 	relay.frame_length = 0;
+	relay.in_batch = false;
 }
 
 static void connect_agent(void)
@@ -137,7 +158,8 @@ static bool may_be_frame(void)
 	size_t length = relay.frame_length;
 	char last = relay.frame[length - 1];
 	if (length <= WORD)
-		return has_word(sync_word, length) || (!relay.linked && has_word(go_word, length));
+		return has_word(sync_word, length) ||
+		       (!relay.linked && (has_word(go_word, length) || has_word(init_word, length)));
 	if (length < FRAME)
 		return (last >= '0' && last <= '9') || (last >= 'a' && last <= 'f');
 	return last == '\n';
@@ -150,10 +172,68 @@ static void release_frame(size_t length)
 	relay.frame_length = 0;
 }
 
+static void put_frame(const char *word)
+{
+	put(&relay.to_port, word, WORD);
+	put(&relay.to_port, relay.nonce, NONCE);
+	put(&relay.to_port, "\n", 1);
+}
+
+static bool transfer(int fd, void *bytes, size_t length, bool out)
+{
+	for (size_t done = 0; done < length;) {
+		ssize_t moved = out ? write(fd, (char *)bytes + done, length - done) : read(fd, (char *)bytes + done, length - done);
+		if (moved < 0 && errno == EINTR)
+			continue;
+		if (moved <= 0)
+			return false;
+		done += (size_t)moved;
+	}
+	return true;
+}
+
+/* Nothing else is served meanwhile: there is no session yet, and the host waits for this. */
+static void run_batch(void)
+{
+	char answer[ANSWER];
+	uint32_t length = 0;
+	relay.in_batch = false;
+	if (!relay.initialized && transfer(relay.sys_in, relay.batch, relay.batch_length, true) &&
+	    transfer(relay.sys_out, &length, sizeof(length), false) &&
+	    (length > sizeof(answer) || !transfer(relay.sys_out, answer, length, false)))
+		length = 0;
+	relay.initialized = true;
+	explicit_bzero(relay.batch, relay.batch_length);
+	if (room(&relay.to_port) < FRAME + sizeof(length) + length)
+		return;
+	put_frame(done_word);
+	put(&relay.to_port, &length, sizeof(length));
+	put(&relay.to_port, answer, length);
+}
+
+/* Four bytes of length, little endian, and as many more. */
+static void take_batch_byte(char byte)
+{
+	uint32_t length;
+	relay.batch[relay.batch_length++] = byte;
+	if (relay.batch_length < sizeof(length))
+		return;
+	memcpy(&length, relay.batch, sizeof(length));
+	if (length > BATCH - sizeof(length))
+		start_over();
+	else if (relay.batch_length == sizeof(length) + length)
+		run_batch();
+}
+
 static void take_frame(void)
 {
 	const char *nonce = relay.frame + WORD;
 	relay.frame_length = 0;
+	if (has_word(init_word, WORD)) {
+		relay.in_batch = relay.nonce_known && memcmp(nonce, relay.nonce, NONCE) == 0;
+		relay.batch_length = 0;
+		return;
+	}
 	if (has_word(go_word, WORD)) {
 		if (relay.nonce_known && memcmp(nonce, relay.nonce, NONCE) == 0)
 			relay.linked = true;
@@ -164,11 +244,8 @@ static void take_frame(void)
 		start_over();
 	memcpy(relay.nonce, nonce, NONCE);
 	relay.nonce_known = true;
-	if (room(&relay.to_port) >= FRAME) {
-		put(&relay.to_port, echo_word, WORD);
-		put(&relay.to_port, nonce, NONCE);
-		put(&relay.to_port, "\n", 1);
-	}
+	if (room(&relay.to_port) >= FRAME)
+		put_frame(echo_word);
 }
 
 static void take_byte(char byte)
@@ -204,8 +281,12 @@ static bool read_port(void)
 		start_over();
 		return false;
 	}
-	for (ssize_t i = 0; i < got; i++)
-		take_byte(chunk[i]);
+	for (ssize_t i = 0; i < got; i++) {
+		if (relay.in_batch)
+			take_batch_byte(chunk[i]);
+		else
+			take_byte(chunk[i]);
+	}
 	return true;
 }
 
@@ -298,6 +379,28 @@ static int open_port(void)
 	return -1;
 }
 
+/* Started ahead, so that it is there in every clone of the template. */
+static void start_sys(void)
+{
+	int in[2], out[2];
+	if (pipe2(in, O_CLOEXEC) < 0 || pipe2(out, O_CLOEXEC) < 0)
+		die("pipe");
+	pid_t pid = fork();
+	if (pid < 0)
+		die("fork");
+	if (pid == 0) {
+		char *const argv[] = { "husk-sys", NULL }, *const envp[] = { NULL };
+		if (dup2(in[0], STDIN_FILENO) >= 0 && dup2(out[1], STDOUT_FILENO) >= 0)
+			execve(relay.sys_path, argv, envp);
+		fprintf(stderr, "husk-relay: run %s: %s\n", relay.sys_path, strerror(errno));
+		_exit(127);
+	}
+	close(in[0]);
+	close(out[1]);
+	relay.sys_in = in[1];
+	relay.sys_out = out[0];
+}
+
 int main(int argc, char **argv)
 {
 	signal(SIGPIPE, SIG_IGN);
@@ -306,7 +409,10 @@ int main(int argc, char **argv)
 			relay.port = atoi(argv[i + 1]);
 		else if (strcmp(argv[i], "--agent") == 0)
 			relay.agent_path = argv[i + 1];
+		else if (strcmp(argv[i], "--sys") == 0)
+			relay.sys_path = argv[i + 1];
 	}
+	start_sys();
 	relay.epoll = epoll_create1(EPOLL_CLOEXEC);
 	if (relay.epoll < 0)
 		die("epoll_create1");

@@ -3,14 +3,16 @@ import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { randomBytes, randomInt } from 'node:crypto';
 import { EventEmitter, once } from 'node:events';
-import { access, mkdtemp, rm } from 'node:fs/promises';
+import { access, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, test } from 'node:test';
 import { sleep, withDeadline } from '../../src/base/deadline.ts';
+import { decodeAnswer, encodeBatch, op, requireDone } from '../../src/guest/sys-batch.ts';
 
 const program = join(import.meta.dirname, '../../build/bin/husk-relay');
+const sysProgram = join(import.meta.dirname, '../../build/bin/husk-sys');
 const waitMs = 20_000;
 const fuzzRounds = 3000;
 
@@ -72,7 +74,7 @@ beforeEach(async () => {
   });
   await startAgent();
   await access(program);
-  relay = spawn(program, ['--port-fd', '3', '--agent', join(folder, 'agent.sock')], {
+  relay = spawn(program, ['--port-fd', '3', '--agent', join(folder, 'agent.sock'), '--sys', sysProgram], {
     stdio: ['ignore', 'inherit', 'inherit', 'pipe'],
   });
   port = relay.stdio[3] as Socket;
@@ -133,6 +135,55 @@ test('a GO opens nothing without its SYNC, and only once', async () => {
   assert.equal(sessions.length, 1);
   other.socket.write('only this');
   await fromPort.take('only this');
+});
+
+/** Sends INIT with a batch and returns what came back behind DONE. */
+async function askFor(nonce: string, batch: Buffer): Promise<Buffer> {
+  port.write(Buffer.concat([Buffer.from(`HUSK-INIT ${nonce}\n`), batch]));
+  await fromPort.take(`HUSK-DONE ${nonce}\n`);
+  await fromPort.until('the length of the answer', () => fromPort.bytes.length >= 4);
+  const end = 4 + fromPort.bytes.readUInt32LE(0);
+  await fromPort.until('the answer', () => fromPort.bytes.length >= end);
+  const answer = fromPort.bytes.subarray(4, end);
+  fromPort.bytes = fromPort.bytes.subarray(end);
+  return answer;
+}
+
+test('a batch sent with INIT is run before the session, once in the life of the relay', async () => {
+  const file = join(folder, 'identity');
+  // An argument may look like a frame of the handshake: it is none.
+  const ops = [op('write', file, '384', `me ${sync(newNonce())}`), op('random', '32')];
+  const nonce = newNonce();
+  port.write(sync(nonce));
+  await fromPort.take(echo(nonce));
+  const results = requireDone(ops, decodeAnswer(await askFor(nonce, encodeBatch(ops))));
+  assert.equal(results[1]?.bytes.length, 32);
+  assert.match(await readFile(file, 'latin1'), /^me HUSK-SYNC /);
+  assert.equal(sessions.length, 0);
+  const again = [op('write', file, '384', 'somebody else')];
+  assert.equal((await askFor(nonce, encodeBatch(again))).length, 0);
+  assert.match(await readFile(file, 'latin1'), /^me /);
+  port.write(go(nonce));
+  if (sessions.length === 0) await once(arrivals, 'session', { signal: AbortSignal.timeout(waitMs) });
+  // In a session the same bytes are the agent's.
+  port.write(`HUSK-INIT ${nonce}\n`);
+  const { received } = sessions[0] as { received: Received };
+  await received.until('the bytes of the session', () => received.bytes.length >= 43);
+  assert.equal(received.bytes.toString(), `HUSK-INIT ${nonce}\n`);
+});
+
+test('an INIT without its SYNC, or with a length beyond the cap, runs nothing', async () => {
+  const file = join(folder, 'identity');
+  const batch = encodeBatch([op('write', file, '384', 'me')]);
+  port.write(Buffer.concat([Buffer.from(`HUSK-INIT ${newNonce()}\n`), batch]));
+  const nonce = newNonce();
+  port.write(sync(nonce));
+  await fromPort.take(echo(nonce));
+  port.write(Buffer.concat([Buffer.from(`HUSK-INIT ${nonce}\n`), Buffer.alloc(4, 0xff)]));
+  const other = await connect();
+  other.socket.write('well');
+  await fromPort.take('well');
+  await assert.rejects(readFile(file), { code: 'ENOENT' });
 });
 
 test('a SYNC in mid-stream ends the session, and no byte of it reaches the agent', async () => {

@@ -9,9 +9,9 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, test } from 'node:test';
 import fc from 'fast-check';
 import { silentLog } from '../../src/base/log.ts';
+import { encodeBatch, op, type SysResult, tryOp } from '../../src/guest/sys-batch.ts';
 import { closeWriters, FifoPool, type OpenFifo } from '../src/fifos.ts';
 import { OutputStream, ringBytes } from '../src/output-stream.ts';
-import { encodeBatch, op, type SysResult, tryOp } from '../src/sys-batch.ts';
 import { SysHelper } from '../src/sys-helper.ts';
 
 const program = join(import.meta.dirname, '../../build/bin/husk-sys');

@@ -2,7 +2,7 @@
 import { closeSync, constants, openSync, unlinkSync } from 'node:fs';
 import { Socket } from 'node:net';
 import type { Log } from '../../src/base/log.ts';
-import { op } from './sys-batch.ts';
+import { op } from '../../src/guest/sys-batch.ts';
 import type { Sys } from './sys-helper.ts';
 
 /** Made at once: a batch costs the same for one as for many. */

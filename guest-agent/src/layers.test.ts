@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { SysOp } from '../../src/guest/sys-batch.ts';
 import { LayerTable, partitionPath } from './layers.ts';
-import type { SysOp } from './sys-batch.ts';
 
 const layer = (n: number) => ({ offsetBytes: BigInt(n) * 4096n, sizeBytes: 4000n });
 const names = (ops: readonly SysOp[]): string[] => ops.map(({ name, args }) => `${name} ${args.join(' ')}`.trim());

@@ -1,7 +1,7 @@
 /** The layers of images: ranges of the layers disk that are mapped and mounted once each. */
 import { HuskError } from '../../src/base/errors.ts';
 import type { Layer } from '../../src/gen/agent/v1/agent.ts';
-import { op, type SysOp, tryOp } from './sys-batch.ts';
+import { op, type SysOp, tryOp } from '../../src/guest/sys-batch.ts';
 
 /** Partition numbers of a block device end here (DISK_MAX_PARTS of the kernel). */
 const maxPartitions = 255;

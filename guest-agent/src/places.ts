@@ -12,6 +12,8 @@ export interface PodPaths {
   readonly layersFolder: string;
   readonly containersFolder: string;
   readonly fifosFolder: string;
+  /** There once the sandbox is configured. */
+  readonly configuredFile: string;
 }
 
 /** Folders and files of a container. */
@@ -40,6 +42,7 @@ export function podPlaces(settings: Settings): PodPaths {
     layersFolder: `${stateDir}/l`,
     containersFolder: `${stateDir}/c`,
     fifosFolder: `${stateDir}/fifos`,
+    configuredFile: `${stateDir}/configured`,
   };
 }
 

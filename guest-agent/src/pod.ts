@@ -1,5 +1,7 @@
 /** Everything the agent holds: one pod. */
-import { HuskError } from '../../src/base/errors.ts';
+import { readFileSync } from 'node:fs';
+import { HuskError, isErrno } from '../../src/base/errors.ts';
+import type { ConfiguredPod } from '../../src/guest/identity.ts';
 import type { Container } from './container.ts';
 import { findDisk } from './disks.ts';
 import { EventStream } from './event-stream.ts';
@@ -11,6 +13,9 @@ import type { OciRuntime } from './oci-runtime.ts';
 import { podPlaces } from './places.ts';
 import type { Settings } from './settings.ts';
 import type { Sys } from './sys-helper.ts';
+import { runTool } from './tool.ts';
+
+const pauseMs = 10_000;
 
 export interface PodParts {
   readonly settings: Settings;
@@ -30,10 +35,8 @@ export class Pod {
   readonly events: EventStream;
   /** One thing at a time: per container, and for the layers that containers share. */
   readonly locks = new KeyedLock();
-  /** PID 1 of the pod's shared PID namespace, where it has one. */
-  pausePid: number | undefined;
-  configured = false;
-  hasResolvConf = false;
+  #configured: ConfiguredPod | undefined;
+  #pause: Promise<number> | undefined;
   #layers: LayerTable | undefined;
 
   constructor(parts: PodParts) {
@@ -43,6 +46,24 @@ export class Pod {
     this.fifos = parts.fifos;
     this.runtime = parts.runtime;
     this.events = new EventStream(this.containers);
+  }
+
+  /** What the batch that gave the pod its identity left word of; undefined before. The relay may have run it. */
+  get configured(): ConfiguredPod | undefined {
+    this.#configured ??= readConfigured(podPlaces(this.settings).configuredFile);
+    return this.#configured;
+  }
+
+  /** PID 1 of the pod's shared PID namespace, started when it is first asked for; undefined where there is none. */
+  async pausePid(): Promise<number | undefined> {
+    if (this.configured?.sharedPid !== true) return undefined;
+    this.#pause ??= startPause(this.settings.pausePath);
+    try {
+      return await this.#pause;
+    } catch (caught) {
+      this.#pause = undefined;
+      throw caught;
+    }
   }
 
   /** The layers disk is looked for late: in the template it must not be touched. */
@@ -64,6 +85,22 @@ export class Pod {
     if (container !== undefined) return container;
     throw new HuskError('not-found', `container "${id.slice(0, 64)}": the guest has none with this id`);
   }
+}
+
+function readConfigured(path: string): ConfiguredPod | undefined {
+  try {
+    return JSON.parse(readFileSync(path, 'utf8')) as ConfiguredPod;
+  } catch (caught) {
+    if (isErrno(caught, 'ENOENT')) return undefined;
+    throw HuskError.from(caught);
+  }
+}
+
+async function startPause(path: string): Promise<number> {
+  const { exitCode, stdout, stderr } = await runTool(path, [], { timeoutMs: pauseMs });
+  const pid = Number(stdout);
+  if (exitCode === 0 && Number.isInteger(pid) && pid > 1) return pid;
+  throw new HuskError('internal', `start the shared PID namespace: exit code ${exitCode}: ${stderr.slice(0, 200)}`);
 }
 
 /** Ids become folder names. @throws HuskError `invalid-argument` */

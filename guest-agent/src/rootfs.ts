@@ -3,10 +3,10 @@ import { mkdir, rm } from 'node:fs/promises';
 import { sleep } from '../../src/base/deadline.ts';
 import { HuskError } from '../../src/base/errors.ts';
 import type { Layer } from '../../src/gen/agent/v1/agent.ts';
+import { op, type SysOp, type SysResult, tryOp } from '../../src/guest/sys-batch.ts';
 import type { UserFiles } from '../../src/oci/resolve-user.ts';
 import { containerPlaces, podPlaces } from './places.ts';
 import type { Pod } from './pod.ts';
-import { op, type SysOp, type SysResult, tryOp } from './sys-batch.ts';
 
 /** The image's passwd and group files are hostile: beyond this they are taken as absent (CVE-2026-47262). */
 const maxUserFileBytes = 1024 * 1024;

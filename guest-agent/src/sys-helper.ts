@@ -2,7 +2,14 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import type { Readable, Writable } from 'node:stream';
 import { HuskError } from '../../src/base/errors.ts';
-import { decodeAnswer, encodeBatch, maxBatchBytes, requireDone, type SysOp, type SysResult } from './sys-batch.ts';
+import {
+  decodeAnswer,
+  encodeBatch,
+  maxBatchBytes,
+  requireDone,
+  type SysOp,
+  type SysResult,
+} from '../../src/guest/sys-batch.ts';
 
 /** Mounts of a pod's own disks take milliseconds; even an emulated guest is done far earlier. */
 const batchDeadlineMs = 30_000;

@@ -69,6 +69,16 @@ export interface AgentHub {
     vm: { readonly id: string; readonly agentSocket: string; readonly resume: readonly ContainerOffsets[] },
     options: CallOptions,
   ): Promise<{ readonly agent: Agent; readonly hello: HelloResponse }>;
+  /**
+   * Opens the link to a VM that has no identity yet and gives it this one, before anything reaches its agent.
+   * The agent's first answer is not waited for: calls wait for it, and `onLinkLost` tells when it
+   * does not come within the time of `options`.
+   * @throws HuskError `internal` with what the guest could not do, `deadline-exceeded`, `unavailable`
+   */
+  attachNew(
+    vm: { readonly id: string; readonly agentSocket: string; readonly configure: ConfigureSandboxRequest },
+    options: CallOptions,
+  ): Promise<{ readonly agent: Agent; readonly configured: ConfigureSandboxResponse }>;
   detach(vmId: string): Promise<void>;
   close(): Promise<void>;
 }

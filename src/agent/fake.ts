@@ -58,6 +58,13 @@ export class FakeAgentHub implements AgentHub {
     return { agent: this.#agent(vm.id), hello };
   }
 
+  async attachNew(
+    ...[vm, options]: Parameters<AgentHub['attachNew']>
+  ): Promise<Awaited<ReturnType<AgentHub['attachNew']>>> {
+    const { agent } = await this.attach({ ...vm, resume: [] }, options);
+    return { agent, configured: await agent.configureSandbox(vm.configure, options) };
+  }
+
   async detach(vmId: string): Promise<void> {
     this.#vms.delete(vmId);
   }

@@ -5,6 +5,7 @@ import { sleep, withDeadline } from '../base/deadline.ts';
 import { describeError, HuskError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import { span } from '../base/trace.ts';
+import type { ConfigureSandboxRequest } from '../gen/agent/v1/agent.ts';
 import {
   type AttachVmResponse,
   type DetachVmResponse,
@@ -12,7 +13,7 @@ import {
   type SessionEvent,
   type SessionRequest,
 } from '../gen/gateway/v1/gateway.ts';
-import type { AgentEvents, AgentHub, CallOptions } from './agent.ts';
+import type { Agent, AgentEvents, AgentHub, CallOptions } from './agent.ts';
 import { AttachedVm } from './attached-vm.ts';
 import { callGateway, gatewayAgent, waiting } from './gateway-agent.ts';
 import { GatewayProcess, type GatewayProcessOptions } from './gateway-process.ts';
@@ -80,7 +81,25 @@ class Hub implements GatewayHub {
     this.#supervision = this.#supervise(events);
   }
 
-  async attach(...[given, { timeoutMs, signal }]: Parameters<AgentHub['attach']>): ReturnType<AgentHub['attach']> {
+  async attach(...[given, options]: Parameters<AgentHub['attach']>): ReturnType<AgentHub['attach']> {
+    const { agent, answer } = await this.#open(given, options, undefined);
+    if (answer.hello === undefined)
+      throw new HuskError('internal', `attach VM "${given.id}": the gateway answered without a Hello`);
+    return { agent, hello: answer.hello };
+  }
+
+  async attachNew(...[given, options]: Parameters<AgentHub['attachNew']>): ReturnType<AgentHub['attachNew']> {
+    const { agent, answer } = await this.#open({ ...given, resume: [] }, options, given.configure);
+    if (answer.configured === undefined)
+      throw new HuskError('internal', `attach VM "${given.id}": the gateway answered without the guest's word`);
+    return { agent, configured: answer.configured };
+  }
+
+  async #open(
+    given: Parameters<AgentHub['attach']>[0],
+    { timeoutMs, signal }: CallOptions,
+    configure: ConfigureSandboxRequest | undefined,
+  ): Promise<{ agent: Agent; answer: AttachVmResponse }> {
     const before = this.#vms.get(given.id);
     const vm = new AttachedVm(given, this.#log);
     this.#vms.set(vm.id, vm);
@@ -95,9 +114,7 @@ class Hub implements GatewayHub {
               .filter(({ containerId }) => given.resume.some((wanted) => wanted.containerId === containerId)),
           );
         }
-        const { hello } = await span('agent attach', () => this.#attach(vm, { timeoutMs, signal: stop }));
-        if (hello === undefined)
-          throw new HuskError('internal', `attach VM "${vm.id}": the gateway answered without a Hello`);
+        const answer = await span('agent attach', () => this.#attach(vm, { timeoutMs, signal: stop }, configure));
         vm.attached = true;
         const agent = gatewayAgent(
           this.#client,
@@ -105,7 +122,7 @@ class Hub implements GatewayHub {
           () => vm.ready,
           (containerId) => vm.forget(containerId),
         );
-        return { agent, hello };
+        return { agent, answer };
       });
     } catch (caught) {
       if (this.#vms.get(vm.id) === vm) await this.detach(vm.id).catch(() => undefined);
@@ -138,7 +155,11 @@ class Hub implements GatewayHub {
     await this.#gateway.stop();
   }
 
-  async #attach(vm: AttachedVm, { timeoutMs, signal }: CallOptions): Promise<AttachVmResponse> {
+  async #attach(
+    vm: AttachedVm,
+    { timeoutMs, signal }: CallOptions,
+    configure?: ConfigureSandboxRequest,
+  ): Promise<AttachVmResponse> {
     vm.generation = randomInt(1, 2 ** 32);
     const request = {
       vmId: vm.id,
@@ -146,6 +167,7 @@ class Hub implements GatewayHub {
       timeoutMs: BigInt(Math.ceil(timeoutMs)),
       resume: vm.resume(),
       generation: vm.generation,
+      configure,
     };
     return await callGateway<AttachVmResponse>((done) => this.#client.attachVm(request, waiting(), done), signal);
   }

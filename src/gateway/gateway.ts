@@ -1,7 +1,12 @@
 /** All VMs of a gateway and the one session with huskd. */
 import { randomBytes } from 'node:crypto';
 import { HuskError } from '../base/errors.ts';
-import type { ContainerOffsets, HelloResponse } from '../gen/agent/v1/agent.ts';
+import type {
+  ConfigureSandboxRequest,
+  ConfigureSandboxResponse,
+  ContainerOffsets,
+  HelloResponse,
+} from '../gen/agent/v1/agent.ts';
 import type { SessionEvent, SessionRequest } from '../gen/gateway/v1/gateway.ts';
 import { Vm, type VmDependencies } from './guest/vm.ts';
 
@@ -40,15 +45,28 @@ export class Gateway {
     timeoutMs: number,
     signal: AbortSignal,
   ): Promise<HelloResponse> {
+    return await this.#open(vm, (link) => link.open(timeoutMs, signal));
+  }
+
+  async #open<T>(vm: ConstructorParameters<typeof Vm>[1], wait: (link: Vm) => Promise<T>): Promise<T> {
     this.detach(vm.id);
     const link = new Vm(this.#deps, vm);
     this.#vms.set(vm.id, link);
     try {
-      return await link.open(timeoutMs, signal);
+      return await wait(link);
     } catch (caught) {
       if (this.#vms.get(vm.id) === link) this.detach(vm.id);
       throw caught;
     }
+  }
+
+  /** Opens a link and gives the guest its identity; the agent itself answers later. */
+  async attachNew(
+    vm: { id: string; socket: string; generation: number; configure: ConfigureSandboxRequest },
+    timeoutMs: number,
+    signal: AbortSignal,
+  ): Promise<ConfigureSandboxResponse> {
+    return await this.#open({ ...vm, resume: [] }, (link) => link.openConfigured(timeoutMs, signal));
   }
 
   detach(id: string): void {

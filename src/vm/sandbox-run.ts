@@ -6,6 +6,7 @@ import { HuskError } from '../base/errors.ts';
 import { processUsage } from '../base/process-usage.ts';
 import { annotate, span } from '../base/trace.ts';
 import { type UndoStack, undoing } from '../base/undo.ts';
+import type { ConfigureSandboxRequest } from '../gen/agent/v1/agent.ts';
 import type { PodSandboxConfig } from '../gen/cri/v1/api.ts';
 import type { Vm, VmConfig } from '../hypervisor/hypervisor.ts';
 import type { PodInterface } from '../network/network.ts';
@@ -61,11 +62,7 @@ export function startPod(input: Omit<Start, 'timeline' | 'undo'>): Promise<Start
     const [, pod] = await bothOrNeither(
       start.signal,
       (signal) => stage('tap', () => joinTap({ ...start, signal }, vmConfig.netnsPath, podInterface)),
-      async (signal) => {
-        const linked = await stage('agent', () => attachAgent({ ...start, signal }, vm));
-        await stage('identity', () => configure({ ...start, signal }, linked, podInterface));
-        return linked;
-      },
+      (signal) => stage('identity', () => giveIdentity({ ...start, signal }, vm, podInterface)),
     );
     const runtimeState: VmPodState = { ...state, vm: pod.vm.ref };
     const ips = podInterface.addresses.map((address) => address.split('/', 1)[0] as string);
@@ -149,40 +146,40 @@ async function joinTap(
   timeline.stamp('tap');
 }
 
-async function attachAgent({ options, record, signal, undo, timeline }: Start, vm: Vm): Promise<LivePod> {
+/** Opens the link; the first thing that the guest does on it is to become this pod. */
+async function giveIdentity(start: Start, vm: Vm, podInterface: PodInterface): Promise<LivePod> {
+  const { options, record, signal, undo, timeline } = start;
   undo.add('agent link', () => options.hub.detach(record.id));
   const timeoutMs = vm.ref.origin === 'clone' ? options.deadlines.cloneAnswerMs : options.deadlines.bootAnswerMs;
-  const { agent } = await withConsole(vm, () =>
-    options.hub.attach({ id: record.id, agentSocket: vm.ref.agentSocket, resume: [] }, { timeoutMs, signal }),
+  const configure = await identityOf(start, podInterface);
+  const { agent, configured } = await withConsole(vm, () =>
+    options.hub.attachNew({ id: record.id, agentSocket: vm.ref.agentSocket, configure }, { timeoutMs, signal }),
   );
-  timeline.stamp('agent');
+  timeline.stamp('identity');
+  const sample = Buffer.from(configured.randomSample).toString('hex');
+  options.log.debug({ sandbox: record.id, sample }, 'guest reseeded');
   annotate({ pid: vm.ref.pid, ...processUsage(vm.ref.pid) });
   return livePod(vm, agent);
 }
 
-async function configure(start: Start, pod: LivePod, podInterface: PodInterface): Promise<void> {
-  const { options, record, config, signal, timeline } = start;
+async function identityOf(
+  { options, record, config }: Start,
+  podInterface: PodInterface,
+): Promise<ConfigureSandboxRequest> {
   const { name, mac, mtu, addresses, routes, dns } = podInterface;
-  const sample = await withConsole(pod.vm, async () =>
-    pod.agent.configureSandbox(
-      {
-        sandboxId: record.id,
-        entropy: randomBytes(64),
-        bootId: randomUUID(),
-        machineId: randomBytes(16).toString('hex'),
-        hostname: podHostname(config, record),
-        wallClockNs: options.clock.wallNs(),
-        interface: { name, mac, mtu, addresses: [...addresses], routes: [...routes] },
-        resolvConf: resolvConf(config.dnsConfig, { ...dns, servers: dns.nameservers }, await hostResolvConf()),
-        sysctls: config.linux?.sysctls ?? {},
-        shmSizeBytes: 0n,
-        sharedPidNamespace: config.linux?.securityContext?.namespaceOptions?.pid === 0,
-      },
-      { timeoutMs: options.deadlines.agentCallMs, signal },
-    ),
-  );
-  timeline.stamp('identity');
-  options.log.debug({ sandbox: record.id, sample: Buffer.from(sample.randomSample).toString('hex') }, 'guest reseeded');
+  return {
+    sandboxId: record.id,
+    entropy: randomBytes(64),
+    bootId: randomUUID(),
+    machineId: randomBytes(16).toString('hex'),
+    hostname: podHostname(config, record),
+    wallClockNs: options.clock.wallNs(),
+    interface: { name, mac, mtu, addresses: [...addresses], routes: [...routes] },
+    resolvConf: resolvConf(config.dnsConfig, { ...dns, servers: dns.nameservers }, await hostResolvConf()),
+    sysctls: config.linux?.sysctls ?? {},
+    shmSizeBytes: 0n,
+    sharedPidNamespace: config.linux?.securityContext?.namespaceOptions?.pid === 0,
+  };
 }
 
 async function hostResolvConf(): Promise<string> {

@@ -65,7 +65,7 @@ async function holdings(): Promise<string[]> {
   return [...processes, ...netns, ...cgroups, ...mounts, ...links, ...leases, ...files].sort();
 }
 
-const runPlaces = ['run.prepare', 'run.netns', 'run.network', 'run.vm', 'run.tap', 'run.agent', 'run.identity'];
+const runPlaces = ['run.prepare', 'run.netns', 'run.network', 'run.vm', 'run.tap', 'run.identity'];
 const createPlaces = ['create.log', 'create.layers', 'create.container'];
 
 for (const place of runPlaces) {

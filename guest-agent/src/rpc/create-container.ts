@@ -3,6 +3,7 @@ import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { HuskError } from '../../../src/base/errors.ts';
 import { type UndoStack, undoing } from '../../../src/base/undo.ts';
 import type { CreateContainerRequest, CreateContainerResponse, PushedFile } from '../../../src/gen/agent/v1/agent.ts';
+import { op } from '../../../src/guest/sys-batch.ts';
 import { completeSpec } from '../../../src/oci/complete-spec.ts';
 import { type ProcessUser, resolveUser } from '../../../src/oci/resolve-user.ts';
 import type { OciSpec } from '../../../src/oci/runtime-spec.ts';
@@ -14,7 +15,6 @@ import { containerPlaces, podPlaces } from '../places.ts';
 import { checkId, type Pod } from '../pod.ts';
 import { mountRoot, unmountRoot } from '../rootfs.ts';
 import { parseSpec } from '../spec.ts';
-import { op } from '../sys-batch.ts';
 
 /** The path under which the host names the pod's shared PID namespace. */
 const sharedPidNamespace = '/run/husk/ns/pid';
@@ -27,7 +27,7 @@ export function createContainer(pod: Pod, request: CreateContainerRequest): Prom
 
 async function create(pod: Pod, request: CreateContainerRequest, undo: UndoStack): Promise<CreateContainerResponse> {
   const { containerId: id } = request;
-  if (!pod.configured)
+  if (pod.configured === undefined)
     throw new HuskError('failed-precondition', `create container "${id}": the sandbox is not configured yet`);
   if (pod.containers.has(id)) throw new HuskError('already-exists', `create container "${id}": it is there already`);
   if (request.tty) throw new HuskError('unimplemented', `create container "${id}": terminals are not there yet`);
@@ -40,7 +40,7 @@ async function create(pod: Pod, request: CreateContainerRequest, undo: UndoStack
   undo.add('root file system', () => unmountRoot(pod, id, request.layers));
   const user = resolveUser(request.user ?? { user: '', supplementalGroups: [], strictGroups: false }, userFiles);
   const files = await writeFiles(containerPlaces(pod.settings, id).filesFolder, request.files);
-  const spec = withSharedPid(completeSpec(hostSpec, completion(pod, id, user, files)), pod.pausePid);
+  const spec = withSharedPid(completeSpec(hostSpec, completion(pod, id, user, files)), await pod.pausePid());
   await writeFile(containerPlaces(pod.settings, id).spec, JSON.stringify(spec));
   const container = await createProcess(pod, request, { spec, user }, undo);
   await showBootId(pod, container);
@@ -73,7 +73,7 @@ function completion(
     user,
     rootfs: containerPlaces(pod.settings, id).rootfs,
     hostnameFile,
-    resolvConfFile: pod.hasResolvConf ? resolvConfFile : '',
+    resolvConfFile: pod.configured?.resolvConf === true ? resolvConfFile : '',
     shmFolder,
     files,
   };

@@ -15,7 +15,7 @@ export function hello(pod: Pod, runtimeVersion: string, { nonce }: HelloRequest)
     guestImage: imageVersion(pod.settings.imageVersionFile),
     kernelRelease: release(),
     ociRuntimeVersion: runtimeVersion,
-    configured: pod.configured,
+    configured: pod.configured !== undefined,
   };
 }
 

@@ -6,7 +6,8 @@ import { rm } from 'node:fs/promises';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 
 const frameBytes = 43;
-const frame = /^HUSK-(SYNC|GO::) ([0-9a-f]{32})\n$/;
+const frame = /^HUSK-(SYNC|INIT|GO::) ([0-9a-f]{32})\n$/;
+const lengthBytes = 4;
 
 /** What a guest can do wrong here. */
 export interface ChannelFaults {
@@ -14,6 +15,8 @@ export interface ChannelFaults {
   readonly stale?: () => Buffer;
   /** What a guest sends in a session instead of what its agent says. */
   readonly hostileSession?: () => Buffer;
+  /** husk-sys's answer to a batch (without its length); absent: INIT gets none at all. */
+  readonly identity?: (batch: Buffer) => Buffer;
 }
 
 /** The channel of one guest whose agent listens on `agentSocket`. */
@@ -118,6 +121,15 @@ export class FakeChannel {
         const [, word, nonce] = frame.exec(held.toString('latin1', at, at + frameBytes)) ?? [];
         held = held.subarray(at + (word === undefined ? 1 : frameBytes));
         if (word === 'SYNC') host.write(`HUSK-ECHO ${nonce}\n`);
+        if (word === 'INIT') {
+          const end = held.length < lengthBytes ? Infinity : lengthBytes + held.readUInt32LE(0);
+          if (held.length < end) {
+            held = Buffer.concat([Buffer.from(`HUSK-INIT ${nonce}\n`), held]);
+            return;
+          }
+          this.#identify(host, nonce as string, held.subarray(lengthBytes, end));
+          held = held.subarray(end);
+        }
         if (word === 'GO::' && this.#faults.hostileSession !== undefined) {
           host.removeAllListeners('data').resume().write(this.#faults.hostileSession());
           return;
@@ -129,6 +141,14 @@ export class FakeChannel {
       }
     });
     host.resume();
+  }
+
+  #identify(host: Socket, nonce: string, batch: Buffer): void {
+    const answer = this.#faults.identity?.(batch);
+    if (answer === undefined) return;
+    const head = Buffer.alloc(lengthBytes);
+    head.writeUInt32LE(answer.length);
+    host.write(Buffer.concat([Buffer.from(`HUSK-DONE ${nonce}\n`), head, answer]));
   }
 
   #open(host: Socket): Socket {

@@ -2,16 +2,26 @@
 import { randomBytes } from 'node:crypto';
 import { type ServiceError, status } from '@grpc/grpc-js';
 import type { Clock } from '../../base/clock.ts';
-import { sleep } from '../../base/deadline.ts';
+import { sleep, withDeadline } from '../../base/deadline.ts';
 import { describeError, HuskError, isKind } from '../../base/errors.ts';
 import type { Log } from '../../base/log.ts';
-import type { ContainerOffsets, ExecRequest, HelloResponse, OutputAck } from '../../gen/agent/v1/agent.ts';
+import type {
+  ConfigureSandboxRequest,
+  ConfigureSandboxResponse,
+  ContainerOffsets,
+  ExecRequest,
+  HelloResponse,
+  OutputAck,
+} from '../../gen/agent/v1/agent.ts';
 import type { ExecSyncResponse, SessionEvent } from '../../gen/gateway/v1/gateway.ts';
+import { configureBatch, guestNic, guestPlaces } from '../../guest/identity.ts';
+import { decodeAnswer, encodeBatch, requireDone } from '../../guest/sys-batch.ts';
 import type { Blame, Blamed } from '../blame.ts';
-import { checkHello, protocolError } from '../check/answers.ts';
+import { checkConfigureSandbox, checkHello, protocolError } from '../check/answers.ts';
 import { cleanText } from '../check/text.ts';
 import type { LinkLimits } from '../limits.ts';
 import { Budget } from '../link/budget.ts';
+import { GuestBatch } from '../link/connector.ts';
 import { GuestClient } from '../link/guest-client.ts';
 import { Containers } from './containers.ts';
 import { collectExec } from './exec.ts';
@@ -43,6 +53,7 @@ export class Vm implements Blamed {
   readonly #deps: VmDependencies;
   readonly #generation: number;
   readonly #client: GuestClient;
+  readonly #identity: Identity | undefined;
   readonly #waste: Budget;
   readonly #messages: Budget;
   readonly #closing = new AbortController();
@@ -54,7 +65,13 @@ export class Vm implements Blamed {
 
   constructor(
     deps: VmDependencies,
-    vm: { id: string; socket: string; generation: number; resume: readonly ContainerOffsets[] },
+    vm: {
+      id: string;
+      socket: string;
+      generation: number;
+      resume: readonly ContainerOffsets[];
+      configure?: ConfigureSandboxRequest | undefined;
+    },
   ) {
     const { clock, limits } = deps;
     this.id = vm.id;
@@ -63,7 +80,8 @@ export class Vm implements Blamed {
     this.containers = new Containers(vm.id, vm.resume);
     this.#waste = new Budget(clock, limits.wasteBytes, limits.wasteBytesPerSecond);
     this.#messages = new Budget(clock, limits.eventsPerSecond, limits.eventsPerSecond);
-    this.#client = deps.blame.run(this, () => new GuestClient(vm.socket, limits));
+    this.#identity = vm.configure && identityBatch(vm.configure);
+    this.#client = deps.blame.run(this, () => new GuestClient(vm.socket, limits, this.#identity?.batch));
   }
 
   /** Waits for the agent's first answer, then listens to its events. */
@@ -73,6 +91,31 @@ export class Vm implements Blamed {
       const hello = await this.hello(timeoutMs, signal);
       this.#listen().catch((caught: unknown) => this.fail(HuskError.from(caught)));
       return hello;
+    });
+  }
+
+  /**
+   * Waits until the guest has run the batch that gives it its identity. The agent's first answer is
+   * waited for in the background: when it does not come in time, the link is lost.
+   *
+   * @throws HuskError `internal` with the system call that failed; `deadline-exceeded`, `unavailable`, `data-loss`
+   */
+  async openConfigured(timeoutMs: number, signal: AbortSignal): Promise<ConfigureSandboxResponse> {
+    const identity = this.#identity;
+    if (identity === undefined) throw new HuskError('internal', `configure VM "${this.id}": no identity was given`);
+    return await this.#deps.blame.run(this, async () => {
+      const opened = this.open(timeoutMs, this.#closing.signal);
+      const linkFailed = opened.then(
+        () => identity.batch.answer,
+        (caught: unknown) => {
+          this.fail(HuskError.from(caught));
+          throw caught;
+        },
+      );
+      const answer = await withDeadline('identity of the guest', timeoutMs, signal, () =>
+        Promise.race([identity.batch.answer, linkFailed]),
+      );
+      return this.#checked(() => checkConfigureSandbox(identity.read(answer)));
     });
   }
 
@@ -239,6 +282,24 @@ export class Vm implements Blamed {
       throw error;
     }
   }
+}
+
+interface Identity {
+  readonly batch: GuestBatch;
+  /** @throws HuskError `internal` with the operation that failed, `data-loss` for bytes that are no answer */
+  readonly read: (answer: Buffer) => ConfigureSandboxResponse;
+}
+
+/** @throws HuskError `invalid-argument` with the field's name */
+function identityBatch(request: ConfigureSandboxRequest): Identity {
+  const ops = configureBatch(request, guestPlaces, guestNic);
+  return {
+    batch: new GuestBatch(encodeBatch(ops)),
+    read: (answer) => {
+      if (answer.length === 0) throw new HuskError('internal', 'identity of the guest: it could not run the batch');
+      return { randomSample: requireDone(ops, decodeAnswer(answer)).at(-1)?.bytes ?? Buffer.alloc(0) };
+    },
+  };
 }
 
 function isProtocolError(caught: unknown): caught is HuskError {

@@ -19,17 +19,51 @@ type SecureConnectResult = experimental.SecureConnectResult;
 /** A guest that says nothing after GO may wait for the client to speak first. */
 const silentGuestMs = 1_000;
 
+/** A batch of husk-sys that the guest is to run once, before the first session. */
+export class GuestBatch {
+  /** The batch with its length in front. */
+  readonly bytes: Buffer;
+  readonly #answer = Promise.withResolvers<Buffer>();
+  #sent = false;
+
+  constructor(bytes: Buffer) {
+    this.bytes = bytes;
+    this.answer.catch(() => undefined);
+  }
+
+  /** husk-sys's answer. Rejects when the link broke after the batch was sent: it is not sent twice. */
+  get answer(): Promise<Buffer> {
+    return this.#answer.promise;
+  }
+
+  /** For the next handshake: the batch, or undefined when one has sent it. */
+  take(): Buffer | undefined {
+    if (this.#sent) return undefined;
+    return this.bytes;
+  }
+
+  /** What a handshake did with it. */
+  progress(step: { readonly sent?: true; readonly answer?: Buffer | undefined; readonly failed?: unknown }): void {
+    this.#sent ||= step.sent === true;
+    if (step.answer !== undefined) this.#answer.resolve(step.answer);
+    if (this.#sent && step.failed !== undefined) this.#answer.reject(HuskError.from(step.failed, 'identity'));
+  }
+}
+
 /** Credentials whose secure connection is the link handshake. One for each link. */
 export class LinkCredentials extends ChannelCredentials {
   readonly #limits: LinkLimits;
+  readonly #batch: GuestBatch | undefined;
   readonly #sockets = new Set<Socket>();
   #bytesOfClosed = 0;
   #closed = false;
   #lastFailure = 'no answer yet';
 
-  constructor(limits: LinkLimits) {
+  /** @param batch to be run by the guest before the first session */
+  constructor(limits: LinkLimits, batch?: GuestBatch) {
     super();
     this.#limits = limits;
+    this.#batch = batch;
   }
 
   /** Why the latest handshake failed, for the error of the wait that it belongs to. */
@@ -75,7 +109,7 @@ export class LinkCredentials extends ChannelCredentials {
       this.#bytesOfClosed += socket.bytesRead;
     });
     try {
-      await shakeHands(socket, this.#limits);
+      await shakeHands(socket, this.#limits, this.#batch);
       return { socket, secure: false };
     } catch (caught) {
       this.#lastFailure = HuskError.from(caught).message;
@@ -89,8 +123,12 @@ export class LinkCredentials extends ChannelCredentials {
  * Does the handshake on a connected socket. What the session starts with is put back into it.
  * @throws HuskError `deadline-exceeded`, `unavailable`, `data-loss`
  */
-export function shakeHands(socket: Socket, limits: Pick<LinkLimits, 'syncEveryMs' | 'handshakeMs'>): Promise<void> {
-  const handshake = new Handshake(randomBytes(16).toString('hex'));
+export function shakeHands(
+  socket: Socket,
+  limits: Pick<LinkLimits, 'syncEveryMs' | 'handshakeMs'>,
+  batch?: GuestBatch,
+): Promise<void> {
+  const handshake = new Handshake(randomBytes(16).toString('hex'), batch?.take());
   const { promise, resolve, reject } = Promise.withResolvers<void>();
   const sendSync = (): void => {
     // A guest that does not read must not make the frames pile up here.
@@ -105,10 +143,9 @@ export function shakeHands(socket: Socket, limits: Pick<LinkLimits, 'syncEveryMs
   const onData = (chunk: Buffer): void => {
     try {
       const step = handshake.receive(chunk);
-      if (step.send !== undefined) {
-        socket.write(step.send);
-        silence = setTimeout(() => finish(handshake.finish().open), silentGuestMs);
-      }
+      if (step.send !== undefined) socket.write(step.send);
+      if (!handshake.searching) batch?.progress({ sent: true, answer: step.answer });
+      if (handshake.opening) silence ??= setTimeout(() => finish(handshake.finish().open), silentGuestMs);
       if (step.open !== undefined) finish(step.open);
     } catch (caught) {
       reject(HuskError.from(caught, 'link-handshake'));
@@ -125,6 +162,7 @@ export function shakeHands(socket: Socket, limits: Pick<LinkLimits, 'syncEveryMs
   }, limits.handshakeMs);
   socket.on('data', onData).on('error', onError).on('close', onClose);
   sendSync();
+  promise.catch((failed: unknown) => batch?.progress({ failed }));
   return promise.finally(() => {
     clearInterval(ticker);
     clearTimeout(timer);

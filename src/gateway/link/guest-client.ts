@@ -13,7 +13,7 @@ import {
 import { protocolError } from '../check/answers.ts';
 import { cleanText } from '../check/text.ts';
 import { type LinkLimits, maxGuestMessageBytes } from '../limits.ts';
-import { LinkCredentials } from './connector.ts';
+import { type GuestBatch, LinkCredentials } from './connector.ts';
 
 /** What HTTP/2 itself needs for a message, generously. */
 const framingBytes = 128;
@@ -41,9 +41,12 @@ export class GuestClient {
   #usefulBytes = 0;
   #fault: HuskError | undefined;
 
-  /** @param socket path of QEMU's agent channel */
-  constructor(socket: string, limits: LinkLimits) {
-    this.#credentials = new LinkCredentials(limits);
+  /**
+   * @param socket path of QEMU's agent channel
+   * @param batch to be run by the guest before the first session
+   */
+  constructor(socket: string, limits: LinkLimits, batch?: GuestBatch) {
+    this.#credentials = new LinkCredentials(limits, batch);
     this.#client = new AgentClient(`unix:${socket}`, this.#credentials, {
       'grpc.default_authority': 'agent',
       'grpc.max_receive_message_length': maxGuestMessageBytes,

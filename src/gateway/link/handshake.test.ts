@@ -94,6 +94,53 @@ test('a guest that never answers, or never stops answering, is given up', () => 
   }, /repeats ECHO/);
 });
 
+test('with a batch, INIT follows the answer, and GO follows DONE, however the bytes are cut', () => {
+  const batch = Buffer.from([4, 0, 0, 0, 1, 2, 3, 4]);
+  const answer = Buffer.from('k\0\0\0\0HUSK-ECHO');
+  const head = Buffer.alloc(4);
+  head.writeUInt32LE(answer.length);
+  const all = Buffer.concat([
+    Buffer.from(`${echo}${echo}HUSK-DONE ${nonce}\n`),
+    head,
+    answer,
+    Buffer.from('\0settings'),
+  ]);
+  fc.assert(
+    fc.property(fc.array(fc.integer({ min: 1, max: 60 }), { maxLength: 40 }), (cuts) => {
+      const handshake = new Handshake(nonce, batch);
+      const sent: string[] = [];
+      let [given, open] = ['', ''];
+      for (const piece of cut(all, cuts)) {
+        if (open !== '') {
+          open += piece.toString('latin1');
+          continue;
+        }
+        const step = handshake.receive(piece);
+        if (step.send !== undefined) sent.push(step.send.toString('latin1'));
+        given += step.answer?.toString('latin1') ?? '';
+        open += step.open?.toString('latin1') ?? '';
+      }
+      // One step may send both: the batch first.
+      assert.equal(sent.at(-1), go);
+      assert.equal(given, answer.toString('latin1'));
+      assert.equal(open, '\0settings');
+    }),
+    { numRuns: 2_000 },
+  );
+});
+
+test('an answer to INIT that is none, or beyond the cap, is refused', () => {
+  const batch = Buffer.from([0, 0, 0, 0]);
+  const asked = (bytes: string): (() => unknown) => {
+    const handshake = new Handshake(nonce, batch);
+    handshake.receive(Buffer.from(echo));
+    return () => handshake.receive(Buffer.from(bytes, 'latin1'));
+  };
+  assert.throws(asked('\0settings'), /something else than DONE/);
+  assert.throws(asked(`HUSK-DONE ${'f'.repeat(32)}\n`), /something else than DONE/);
+  assert.throws(asked(`HUSK-DONE ${nonce}\n\x01\x40\0\0`), /16385 bytes to INIT/);
+});
+
 test('mutated byte streams neither crash it nor make it open without its nonce', () => {
   const good = Buffer.from(`${echo}${echo}\0\0\x12\x04`);
   const mutation = fc.record({

@@ -9,10 +9,12 @@ export async function attachVm(
   request: AttachVmRequest,
   signal: AbortSignal,
 ): Promise<AttachVmResponse> {
-  const { vmId, socket, resume, generation } = request;
+  const { vmId, socket, resume, generation, configure } = request;
   if (vmId === '') throw new HuskError('invalid-argument', 'vm_id "": must not be empty');
   if (!socket.startsWith('/')) throw new HuskError('invalid-argument', `socket "${socket}": want an absolute path`);
-  return {
-    hello: await gateway.attach({ id: vmId, socket, resume, generation }, timeoutOf(request.timeoutMs), signal),
-  };
+  const timeoutMs = timeoutOf(request.timeoutMs);
+  const vm = { id: vmId, socket, generation };
+  if (configure !== undefined)
+    return { hello: undefined, configured: await gateway.attachNew({ ...vm, configure }, timeoutMs, signal) };
+  return { hello: await gateway.attach({ ...vm, resume }, timeoutMs, signal), configured: undefined };
 }

@@ -72,10 +72,21 @@ export interface AttachVmRequest {
    * attach may still be on their way and do not fit to the offsets of this one.
    */
   generation: number;
+  /**
+   * For a VM that has no identity yet: the guest takes this one with the handshake, before anything
+   * reaches the agent, and the call returns then. The agent's first answer is not waited for; when it
+   * does not come in time, the link is reported as lost.
+   */
+  configure: ConfigureSandboxRequest | undefined;
 }
 
 export interface AttachVmResponse {
-  hello: HelloResponse | undefined;
+  /** The agent's first answer; absent when `configure` was given. */
+  hello:
+    | HelloResponse
+    | undefined;
+  /** What the guest made of `configure`. */
+  configured: ConfigureSandboxResponse | undefined;
 }
 
 export interface DetachVmRequest {
@@ -288,7 +299,7 @@ export const VersionResponse: MessageFns<VersionResponse> = {
 };
 
 function createBaseAttachVmRequest(): AttachVmRequest {
-  return { vmId: "", socket: "", timeoutMs: 0n, resume: [], generation: 0 };
+  return { vmId: "", socket: "", timeoutMs: 0n, resume: [], generation: 0, configure: undefined };
 }
 
 export const AttachVmRequest: MessageFns<AttachVmRequest> = {
@@ -310,6 +321,9 @@ export const AttachVmRequest: MessageFns<AttachVmRequest> = {
     }
     if (message.generation !== 0) {
       writer.uint32(40).uint32(message.generation);
+    }
+    if (message.configure !== undefined) {
+      ConfigureSandboxRequest.encode(message.configure, writer.uint32(50).fork()).join();
     }
     return writer;
   },
@@ -367,6 +381,14 @@ export const AttachVmRequest: MessageFns<AttachVmRequest> = {
             message.generation = reader.uint32();
             continue;
           }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.configure = ConfigureSandboxRequest.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -389,18 +411,24 @@ export const AttachVmRequest: MessageFns<AttachVmRequest> = {
     message.timeoutMs = (object.timeoutMs !== undefined && object.timeoutMs !== null) ? BigInt(object.timeoutMs) : 0n;
     message.resume = object.resume?.map((e) => ContainerOffsets.fromPartial(e)) || [];
     message.generation = object.generation ?? 0;
+    message.configure = (object.configure !== undefined && object.configure !== null)
+      ? ConfigureSandboxRequest.fromPartial(object.configure)
+      : undefined;
     return message;
   },
 };
 
 function createBaseAttachVmResponse(): AttachVmResponse {
-  return { hello: undefined };
+  return { hello: undefined, configured: undefined };
 }
 
 export const AttachVmResponse: MessageFns<AttachVmResponse> = {
   encode(message: AttachVmResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.hello !== undefined) {
       HelloResponse.encode(message.hello, writer.uint32(10).fork()).join();
+    }
+    if (message.configured !== undefined) {
+      ConfigureSandboxResponse.encode(message.configured, writer.uint32(18).fork()).join();
     }
     return writer;
   },
@@ -426,6 +454,14 @@ export const AttachVmResponse: MessageFns<AttachVmResponse> = {
             message.hello = HelloResponse.decode(reader, reader.uint32());
             continue;
           }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.configured = ConfigureSandboxResponse.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -445,6 +481,9 @@ export const AttachVmResponse: MessageFns<AttachVmResponse> = {
     const message = createBaseAttachVmResponse();
     message.hello = (object.hello !== undefined && object.hello !== null)
       ? HelloResponse.fromPartial(object.hello)
+      : undefined;
+    message.configured = (object.configured !== undefined && object.configured !== null)
+      ? ConfigureSandboxResponse.fromPartial(object.configured)
       : undefined;
     return message;
   },
@@ -1757,7 +1796,7 @@ export const GatewayService = {
     responseDeserialize: (value: Buffer): VersionResponse => VersionResponse.decode(value),
   },
   /**
-   * Opens the link to a VM's agent and waits for its first answer. Repeating it opens the
+   * Opens the link to a VM's agent and waits for its first answer, or gives a new VM its identity. Repeating it opens the
    * link and the event stream anew, from the offsets given.
    */
   attachVm: {
@@ -1818,7 +1857,7 @@ export interface GatewayServer extends UntypedServiceImplementation {
   /** Which gateway answers: tells huskd whether it may use a process that it finds running. */
   version: handleUnaryCall<VersionRequest, VersionResponse>;
   /**
-   * Opens the link to a VM's agent and waits for its first answer. Repeating it opens the
+   * Opens the link to a VM's agent and waits for its first answer, or gives a new VM its identity. Repeating it opens the
    * link and the event stream anew, from the offsets given.
    */
   attachVm: handleUnaryCall<AttachVmRequest, AttachVmResponse>;
@@ -1853,7 +1892,7 @@ export interface GatewayClient extends Client {
     callback: (error: ServiceError | null, response: VersionResponse) => void,
   ): ClientUnaryCall;
   /**
-   * Opens the link to a VM's agent and waits for its first answer. Repeating it opens the
+   * Opens the link to a VM's agent and waits for its first answer, or gives a new VM its identity. Repeating it opens the
    * link and the event stream anew, from the offsets given.
    */
   attachVm(

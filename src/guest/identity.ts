@@ -1,14 +1,41 @@
-/** The batch that gives a clone its identity. Pure: text in, system calls out. */
-import { HuskError } from '../../src/base/errors.ts';
-import type { ConfigureSandboxRequest, NetworkInterface } from '../../src/gen/agent/v1/agent.ts';
+/**
+ * The batch of system calls that gives a clone its identity. Pure: text in, system calls out.
+ *
+ * The gateway sends it along with the link's handshake, and the relay has it run before a byte reaches
+ * the agent (docs/adr/0061). The agent runs the same batch when it is asked for ConfigureSandbox.
+ */
+import { HuskError } from '../base/errors.ts';
+import type { ConfigureSandboxRequest, NetworkInterface } from '../gen/agent/v1/agent.ts';
 import { op, type SysOp, tryOp } from './sys-batch.ts';
 
+/** Where things are in the guest. */
 export interface PodPlaces {
   readonly dataDisk: string;
   readonly dataFolder: string;
   readonly shmFolder: string;
   readonly bootIdFile: string;
   readonly etcDir: string;
+  /** Written last: says that the batch ran, and what the agent must know of it (`ConfiguredPod`). */
+  readonly configuredFile: string;
+}
+
+/** Places of the guest image, for who is not in the guest. */
+export const guestPlaces: PodPlaces = {
+  dataDisk: '/run/husk/data-disk',
+  dataFolder: '/run/husk/data',
+  shmFolder: '/run/husk/shm',
+  bootIdFile: '/run/husk/boot_id',
+  etcDir: '/run/etc',
+  configuredFile: '/run/husk/configured',
+};
+
+/** The guest's one network device in every template: `net.ifnames=0`. */
+export const guestNic = 'eth0';
+
+/** What the agent must know of a batch that it did not run. */
+export interface ConfiguredPod {
+  readonly resolvConf: boolean;
+  readonly sharedPid: boolean;
 }
 
 /** Bytes that come back from the batch's `random`. */
@@ -26,6 +53,10 @@ const defaultShmBytes = 64n * 1024n * 1024n;
 export function configureBatch(request: ConfigureSandboxRequest, places: PodPlaces, nic: string | undefined): SysOp[] {
   checkIdentity(request);
   const { etcDir } = places;
+  const configured: ConfiguredPod = {
+    resolvConf: request.resolvConf !== '',
+    sharedPid: request.sharedPidNamespace,
+  };
   const shm = request.shmSizeBytes > 0n ? request.shmSizeBytes : defaultShmBytes;
   return [
     op('entropy', Buffer.from(request.entropy).toString('hex')),
@@ -42,6 +73,7 @@ export function configureBatch(request: ConfigureSandboxRequest, places: PodPlac
     op('mount', 'shm', places.shmFolder, 'tmpfs', 'nosuid,nodev,noexec', `mode=1777,size=${shm}`),
     op('mkdir', places.dataFolder, mode(0o700)),
     op('mount', places.dataDisk, places.dataFolder, 'ext4', 'nodev,noatime', ''),
+    op('write', places.configuredFile, mode(0o600), JSON.stringify(configured)),
     op('random', String(randomSampleBytes)),
   ];
 }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { ConfigureSandboxRequest } from '../../src/gen/agent/v1/agent.ts';
-import { configureBatch, sysctlPath } from './configure.ts';
+import { ConfigureSandboxRequest } from '../gen/agent/v1/agent.ts';
+import { configureBatch, sysctlPath } from './identity.ts';
 
 const places = {
   dataDisk: '/dev/vdc',
@@ -9,6 +9,7 @@ const places = {
   shmFolder: '/r/shm',
   bootIdFile: '/r/boot_id',
   etcDir: '/e',
+  configuredFile: '/r/configured',
 };
 const request = (change: object = {}) =>
   ConfigureSandboxRequest.fromPartial({
@@ -57,7 +58,7 @@ test('the batch mixes entropy in first and proves it last, and routes on the lin
 
 test('what is not wished for is left out', () => {
   const batch = lines({ interface: undefined, resolvConf: '', wallClockNs: 0n });
-  assert.ok(!batch.some((line) => /^-?(if|addr|route|clock)|resolv/.test(line)));
+  assert.ok(!batch.some((line) => /^-?(if|addr|route|clock)|resolv\.conf/.test(line)));
   assert.ok(!lines({}, 'eth0').some((line) => line.startsWith('ifname')));
 });
 

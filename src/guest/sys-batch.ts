@@ -2,7 +2,7 @@
  * The language of husk-sys (guest-agent/c/sys.c): batches of system calls and their answers.
  * The program's head comment is its definition.
  */
-import { HuskError } from '../../src/base/errors.ts';
+import { HuskError } from '../base/errors.ts';
 
 /** Number of arguments by operation; the same table is in sys.c. */
 const arities = {
