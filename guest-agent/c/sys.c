@@ -278,6 +278,69 @@ static int op_read(char **arg)
 	return result == 0 ? 0 : fail(code);
 }
 
+/* Opens PATH inside `root`; with `make`, folders that are missing get the mode of `root`. */
+static int open_sub_path(int root, char *path, int make)
+{
+	int fd = open_in(root, path, O_PATH, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
+	struct stat st;
+	if (fd >= 0 || errno != ENOENT || !make)
+		return fd;
+	if (fstat(root, &st) != 0)
+		return -1;
+	int at = dup(root);
+	char *next = NULL;
+	for (char *name = strtok_r(path, "/", &next); name != NULL && at >= 0; name = strtok_r(NULL, "/", &next)) {
+		int made = mkdirat(at, name, st.st_mode & 07777), code = errno;
+		int below = made != 0 && code != EEXIST
+				    ? fail(code)
+				    : open_in(at, name, O_PATH | O_DIRECTORY | O_NOFOLLOW,
+					      RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS);
+		code = errno;
+		close(at);
+		at = below >= 0 ? below : fail(code);
+	}
+	return at;
+}
+
+static int bind_tree(int tree, int from, const char *target)
+{
+	struct stat st;
+	if (fstat(from, &st) != 0)
+		return -1;
+	if (S_ISDIR(st.st_mode))
+		return mkdir(target, 0700) != 0 && errno != EEXIST
+			       ? -1
+			       : (int)syscall(SYS_move_mount, tree, "", AT_FDCWD, target, MOVE_MOUNT_F_EMPTY_PATH);
+	if (!S_ISREG(st.st_mode))
+		return fail(EOPNOTSUPP);
+	int fd = open(target, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return -1;
+	close(fd);
+	return (int)syscall(SYS_move_mount, tree, "", AT_FDCWD, target, MOVE_MOUNT_F_EMPTY_PATH);
+}
+
+/*
+ * bindat ROOT PATH TARGET MAKE: shows what is at PATH inside ROOT at TARGET. Containers write to
+ * ROOT: links in it cannot lead out, whatever is exchanged meanwhile (CVE-2021-25741).
+ */
+static int op_bindat(char **arg)
+{
+	unsigned long long make;
+	if (number(arg[3], 1, &make) != 0)
+		return -1;
+	int root = open(arg[0], O_PATH | O_DIRECTORY | O_CLOEXEC);
+	int from = root < 0 ? -1 : open_sub_path(root, arg[1], (int)make), code = errno;
+	int tree = from < 0 ? fail(code)
+			    : (int)syscall(SYS_open_tree, from, "", AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
+	int result = tree < 0 ? -1 : bind_tree(tree, from, arg[2]);
+	code = errno;
+	for (int *fd = (int[]){ tree, from, root, -2 }; *fd != -2; fd++)
+		if (*fd >= 0)
+			close(*fd);
+	return result == 0 ? 0 : fail(code);
+}
+
 static int attach_into(const char *pid, int tree, const char *target)
 {
 	char path[64];
@@ -488,7 +551,7 @@ static const struct op {
 	{ "umount", 1, op_umount, 0 }, { "part", 4, op_part, 0 }, { "unpart", 2, op_unpart, 0 },
 	{ "read", 3, op_read, 1 }, { "procfile", 3, op_procfile, 0 }, { "ifname", 2, op_ifname, 0 },
 	{ "ifmac", 2, op_ifmac, 0 }, { "ifmtu", 2, op_ifmtu, 0 }, { "ifup", 1, op_ifup, 0 },
-	{ "addr", 2, op_addr, 0 }, { "route", 3, op_route, 0 },
+	{ "addr", 2, op_addr, 0 }, { "route", 3, op_route, 0 }, { "bindat", 4, op_bindat, 0 },
 };
 
 /* The next NUL-ended text, or NULL when there is none before the end. */

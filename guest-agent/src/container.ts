@@ -1,6 +1,6 @@
 /** A container in this guest: what it was made of, its output, and how it ended. */
 import { closeSync } from 'node:fs';
-import type { ContainerExited, Layer, ResolvedUser } from '../../src/gen/agent/v1/agent.ts';
+import type { ContainerExited, Layer, ResolvedUser, VolumeMount } from '../../src/gen/agent/v1/agent.ts';
 import type { OciSpec } from '../../src/oci/runtime-spec.ts';
 import { killCgroup, wasOomKilled } from './cgroup.ts';
 import type { ProcessExit } from './exits.ts';
@@ -16,6 +16,7 @@ export interface ContainerParts {
   readonly spec: OciSpec;
   readonly user: ResolvedUser;
   readonly layers: readonly Layer[];
+  readonly mounts: readonly VolumeMount[];
   /** Directory of its cgroup. */
   readonly cgroup: string;
   /** Where its bundle lies. */

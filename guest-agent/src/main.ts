@@ -18,8 +18,8 @@ const log = consoleLog();
 process.on('uncaughtException', (error) => log.error({ error: describeError(error) }, 'uncaught'));
 process.on('unhandledRejection', (error) => log.error({ error: describeError(error) }, 'unhandled'));
 
-const { containersFolder, layersFolder, fifosFolder } = podPlaces(settings);
-for (const folder of [settings.etcDir, containersFolder, layersFolder, fifosFolder])
+const { containersFolder, layersFolder, fifosFolder, volumesFolder, subPathsFolder } = podPlaces(settings);
+for (const folder of [settings.etcDir, containersFolder, layersFolder, fifosFolder, volumesFolder, subPathsFolder])
   mkdirSync(folder, { recursive: true, mode: 0o755 });
 const sys = new SysHelper(settings.sysPath);
 const fifos = new FifoPool(sys, fifosFolder, log);

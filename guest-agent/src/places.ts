@@ -14,6 +14,11 @@ export interface PodPaths {
   readonly fifosFolder: string;
   /** There once the sandbox is configured. */
   readonly configuredFile: string;
+  readonly volumesFolder: string;
+  /** Binds of what containers mount of a volume. */
+  readonly subPathsFolder: string;
+  /** Volumes on the data disk. */
+  readonly localVolumesFolder: string;
 }
 
 /** Folders and files of a container. */
@@ -43,6 +48,9 @@ export function podPlaces(settings: Settings): PodPaths {
     containersFolder: `${stateDir}/c`,
     fifosFolder: `${stateDir}/fifos`,
     configuredFile: `${stateDir}/configured`,
+    volumesFolder: `${stateDir}/v`,
+    subPathsFolder: `${stateDir}/sub`,
+    localVolumesFolder: `${stateDir}/data/v`,
   };
 }
 

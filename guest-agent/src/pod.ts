@@ -14,6 +14,7 @@ import { podPlaces } from './places.ts';
 import type { Settings } from './settings.ts';
 import type { Sys } from './sys-helper.ts';
 import { runTool } from './tool.ts';
+import { Volumes } from './volumes/volumes.ts';
 
 const pauseMs = 10_000;
 
@@ -33,6 +34,7 @@ export class Pod {
   readonly runtime: OciRuntime;
   readonly containers: Map<string, Container> = new Map();
   readonly events: EventStream;
+  readonly volumes: Volumes;
   /** One thing at a time: per container, and for the layers that containers share. */
   readonly locks = new KeyedLock();
   #configured: ConfiguredPod | undefined;
@@ -46,6 +48,7 @@ export class Pod {
     this.fifos = parts.fifos;
     this.runtime = parts.runtime;
     this.events = new EventStream(this.containers);
+    this.volumes = new Volumes(this);
   }
 
   /** What the batch that gave the pod its identity left word of; undefined before. The relay may have run it. */

@@ -9,6 +9,7 @@ import { createContainer } from './rpc/create-container.ts';
 import { exec } from './rpc/exec.ts';
 import { hello } from './rpc/hello.ts';
 import { listContainers } from './rpc/list-containers.ts';
+import { putVolume } from './rpc/put-volume.ts';
 import { removeContainer } from './rpc/remove-container.ts';
 import { startContainer } from './rpc/start-container.ts';
 import { stopContainer } from './rpc/stop-container.ts';
@@ -56,6 +57,7 @@ export async function serve(pod: Pod, runtimeVersion: string, log: Log): Promise
     stopContainer: unary((request) => stopContainer(pod, request)),
     removeContainer: unary((request) => removeContainer(pod, request)),
     listContainers: unary(() => listContainers(pod)),
+    putVolume: unary((request) => putVolume(pod, request)),
     exec: (call) => {
       exec(pod, call).catch((caught: unknown) => call.emit('error', failure(caught)));
     },

@@ -20,6 +20,7 @@ const completion = (change: Partial<SpecCompletion> = {}): SpecCompletion => ({
   resolvConfFile: '',
   shmFolder: '/r/shm',
   files: [],
+  mounts: [],
   ...change,
 });
 const bytes = (value: unknown): Buffer => Buffer.from(JSON.stringify(value));

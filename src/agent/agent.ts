@@ -7,6 +7,7 @@ import type {
   CreateContainerRequest,
   CreateContainerResponse,
   HelloResponse,
+  PutVolumeRequest,
   StartContainerResponse,
 } from '../gen/agent/v1/agent.ts';
 
@@ -29,6 +30,8 @@ export interface Agent {
   startContainer(containerId: string, options: CallOptions): Promise<StartContainerResponse>;
   stopContainer(request: { containerId: string; signal: string; graceMs: bigint }, options: CallOptions): Promise<void>;
   removeContainer(containerId: string, options: CallOptions): Promise<void>;
+  /** Makes a volume, or brings a pushed one up to date. */
+  putVolume(request: PutVolumeRequest, options: CallOptions): Promise<void>;
   listContainers(options: CallOptions): Promise<ContainerState[]>;
   execSync(
     request: { containerId: string; command: string[]; timeoutMs: number; maxOutputBytes: number },

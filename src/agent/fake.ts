@@ -118,6 +118,7 @@ export class FakeAgentHub implements AgentHub {
         if (vm().containers.get(containerId)?.state === 'running') await this.exit(vmId, containerId, 143);
       },
       removeContainer: async (containerId) => void vm().containers.delete(containerId),
+      putVolume: async () => void vm(),
       listContainers: async () =>
         [...vm().containers].map(([containerId, container]) => stateOf(containerId, container)),
       execSync: async ({ containerId, command, maxOutputBytes }) => {

@@ -80,6 +80,7 @@ export function gatewayAgent(
       await call({ $case: 'removeContainer', value: { containerId } }, options);
       forget(containerId);
     },
+    putVolume: async (value, options) => void (await call({ $case: 'putVolume', value }, options)),
     listContainers: async (options) => (await call({ $case: 'listContainers', value: {} }, options)).containers,
     execSync: (request, signal) => execSync(client, vmId, ready, { request, signal }),
   };

@@ -3,6 +3,7 @@ import {
   type ContainerStatus,
   type ContainerStatusRequest,
   type ContainerStatusResponse,
+  type Mount,
 } from '../gen/cri/v1/api.ts';
 import type { ImageStore } from '../images/image-store.ts';
 import type { ContainerRecord } from '../pod/records.ts';
@@ -38,13 +39,20 @@ export function containerStatusOf(record: ContainerRecord, images: Pick<ImageSto
     message: status.message,
     labels: record.labels,
     annotations: record.annotations,
-    mounts: config.mounts,
+    mounts: config.mounts.map((mount) => withImageRef(mount, images)),
     logPath: record.logPath,
     resources: { linux: config.linux?.resources, windows: undefined },
     imageId: record.imageId,
     user: userOf(record),
     stopSignal: signalValue(record.stopSignal),
   };
+}
+
+/** As it was asked, and of an image the digest that it was found to have (KEP-5365). */
+function withImageRef(mount: Mount, images: Pick<ImageStore, 'get'>): Mount {
+  const { image } = mount;
+  if (image === undefined || image.image === '') return mount;
+  return { ...mount, image: { ...image, imageRef: images.get(image.image)?.id ?? '' } };
 }
 
 function userOf({ status: { user } }: ContainerRecord): ContainerStatus['user'] {

@@ -21,6 +21,8 @@ async function withContainer(given: InProcess, script = {}): Promise<Awaited<Ret
     stdin: false,
     stdinOnce: false,
     files: [],
+    volumes: [],
+    mounts: [],
   };
   await call(given.gateway, { vmId: 'vm', timeoutMs: 5_000n, request: { $case: 'createContainer', value } }, never);
   return guest;

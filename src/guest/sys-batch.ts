@@ -26,6 +26,7 @@ const arities = {
   ifup: 1,
   addr: 2,
   route: 3,
+  bindat: 4,
 } as const;
 
 export type SysOpName = keyof typeof arities;

@@ -14,6 +14,8 @@ export interface SpecCompletion {
   readonly shmFolder: string;
   /** Where each pushed file was written, in the same order. */
   readonly files: readonly { readonly source: string; readonly file: PushedFile }[];
+  /** Of the pod's volumes; they win over what is mounted by default. */
+  readonly mounts?: readonly OciMount[];
 }
 
 /** The spec with its user, its root and the pod's own mounts; what the host mounted itself wins. */
@@ -27,14 +29,23 @@ export function completeSpec(spec: OciSpec, completion: SpecCompletion): OciSpec
     oomScoreAdj: spec.process.oomScoreAdj ?? 0,
   };
   // `resolve` and not `normalize`, which would keep a slash at the end.
-  const taken = new Set(spec.mounts.map((mount) => posix.resolve('/', mount.destination)));
+  const volumes = parentsFirst(completion.mounts ?? []);
+  const covered = new Set(volumes.map(({ destination }) => destination));
+  const own = spec.mounts.filter((mount) => !covered.has(posix.resolve('/', mount.destination)));
+  const taken = new Set([...covered, ...own.map((mount) => posix.resolve('/', mount.destination))]);
   const added = podMounts(spec, completion).filter((mount) => !taken.has(mount.destination));
   return {
     ...spec,
     process,
     root: { path: completion.rootfs, readonly: spec.root?.readonly === true },
-    mounts: [...spec.mounts, ...added],
+    mounts: [...own, ...added, ...volumes],
   };
+}
+
+/** A mount inside another one must come after it. */
+function parentsFirst(mounts: readonly OciMount[]): OciMount[] {
+  const depth = ({ destination }: OciMount): number => destination.split('/').length;
+  return mounts.toSorted((one, other) => depth(one) - depth(other));
 }
 
 function podMounts(spec: OciSpec, completion: SpecCompletion): OciMount[] {

@@ -27,6 +27,8 @@ export interface PodRuntimeEvents {
 export interface ContainerWish {
   readonly config: ContainerConfig;
   readonly image: Image;
+  /** Images that mounts name, by the name in the mount. */
+  readonly volumeImages: ReadonlyMap<string, Image>;
 }
 
 /** A command to be run in a container. */

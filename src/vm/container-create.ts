@@ -24,6 +24,7 @@ export interface CreateInput {
   readonly sandboxConfig: PodSandboxConfig;
   readonly config: ContainerConfig;
   readonly image: Image;
+  readonly volumeImages: ReadonlyMap<string, Image>;
   readonly signal: AbortSignal;
 }
 
@@ -46,21 +47,22 @@ export function createContainer(input: CreateInput): Promise<Pick<ContainerStatu
     const layers = await pod.vm.attachLayers(image.layers, signal);
     await options.failpoints.hit('create.layers');
     undo.add('container', () => pod.agent.removeContainer(container.id, { timeoutMs: options.deadlines.agentCallMs }));
-    const answer = await pod.agent.createContainer(
-      {
-        containerId: container.id,
-        specJson: Buffer.from(JSON.stringify(spec)),
-        layers: layers.map(({ offsetBytes, sizeBytes }) => ({
-          offsetBytes: BigInt(offsetBytes),
-          sizeBytes: BigInt(sizeBytes),
-        })),
-        user: { ...user, supplementalGroups: [...user.supplementalGroups] },
-        tty: config.tty,
-        stdin: config.stdin,
-        stdinOnce: config.stdinOnce,
-        files: [],
-      },
-      { timeoutMs: options.deadlines.agentCallMs, signal },
+    const request = {
+      containerId: container.id,
+      specJson: Buffer.from(JSON.stringify(spec)),
+      layers: layers.map(({ offsetBytes, sizeBytes }) => ({
+        offsetBytes: BigInt(offsetBytes),
+        sizeBytes: BigInt(sizeBytes),
+      })),
+      user: { ...user, supplementalGroups: [...user.supplementalGroups] },
+      tty: config.tty,
+      stdin: config.stdin,
+      stdinOnce: config.stdinOnce,
+      files: [],
+    };
+    const call = { timeoutMs: options.deadlines.agentCallMs, signal };
+    const answer = await pod.volumes.with({ mounts: config.mounts, images: input.volumeImages }, (made) =>
+      pod.agent.createContainer({ ...request, ...made }, call),
     );
     await options.failpoints.hit('create.container');
     const resolved = answer.user;

@@ -1,11 +1,13 @@
 /** A VM pod that runs: its VM, the link to its agent, and the logs of its containers. */
 import type { Agent } from '../agent/agent.ts';
 import type { Vm } from '../hypervisor/hypervisor.ts';
+import type { PodVolumes } from '../volumes/pod-volumes.ts';
 import type { ContainerLog } from './container-log.ts';
 
 export interface LivePod {
   readonly vm: Vm;
   readonly agent: Agent;
+  readonly volumes: PodVolumes;
   /** By container id; a container without a log path has none. */
   readonly logs: Map<string, ContainerLog>;
   /** Ids of containers that were started and whose exit was not reported. */
@@ -17,8 +19,8 @@ export interface LivePod {
 }
 
 /** A pod without containers. */
-export function livePod(vm: Vm, agent: Agent): LivePod {
-  return { vm, agent, logs: new Map(), running: new Set(), exits: new Map(), stopping: false };
+export function livePod(vm: Vm, agent: Agent, volumes: PodVolumes): LivePod {
+  return { vm, agent, volumes, logs: new Map(), running: new Set(), exits: new Map(), stopping: false };
 }
 
 /** The promise that settles when the container's exit has been reported. */

@@ -9,6 +9,7 @@ import { type LivePod, livePod } from './live-pod.ts';
 import type { VmRuntimeOptions } from './options.ts';
 import type { UidPool } from './uid-pool.ts';
 import { parseVmState } from './vm-state.ts';
+import { vmVolumes } from './vm-volumes.ts';
 
 interface Recovery {
   readonly options: VmRuntimeOptions;
@@ -36,11 +37,12 @@ export async function recoverPod({ options, uids, record, containers }: Recovery
       { id: record.id, agentSocket: vm.ref.agentSocket, resume },
       { timeoutMs },
     );
-    const pod = livePod(vm, agent);
+    const pod = livePod(vm, agent, vmVolumes(options, record.id, { vm, agent }));
     for (const [id, log] of logs) pod.logs.set(id, log);
     for (const { id, status } of containers) {
       if (status.startedAtNs !== '0' && status.finishedAtNs === '0') pod.running.add(id);
     }
+    void followVolumes(pod, containers);
     return pod;
   } catch (caught) {
     options.log.error(
@@ -50,6 +52,14 @@ export async function recoverPod({ options, uids, record, containers }: Recovery
     for (const log of logs.values()) await log.close();
     await vm.destroy();
     return undefined;
+  }
+}
+
+/** Not waited for: a volume that cannot be followed is told, and the pod is there without it. */
+async function followVolumes(pod: LivePod, containers: readonly ContainerRecord[]): Promise<void> {
+  for (const { configBase64, status } of containers) {
+    if (status.finishedAtNs !== '0' || status.removing) continue;
+    await pod.volumes.adopt(ContainerConfig.decode(Buffer.from(configBase64, 'base64')).mounts);
   }
 }
 

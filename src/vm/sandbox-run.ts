@@ -20,6 +20,7 @@ import { podFolders } from './pod-places.ts';
 import { cgroupMemoryBytes, vmSize } from './size.ts';
 import type { UidPool } from './uid-pool.ts';
 import type { VmPodState } from './vm-state.ts';
+import { vmVolumes } from './vm-volumes.ts';
 
 const maxPids = 64;
 const maxResolvConfBytes = 64 * 1024;
@@ -159,7 +160,7 @@ async function giveIdentity(start: Start, vm: Vm, podInterface: PodInterface): P
   const sample = Buffer.from(configured.randomSample).toString('hex');
   options.log.debug({ sandbox: record.id, sample }, 'guest reseeded');
   annotate({ pid: vm.ref.pid, ...processUsage(vm.ref.pid) });
-  return livePod(vm, agent);
+  return livePod(vm, agent, vmVolumes(options, record.id, { vm, agent }));
 }
 
 async function identityOf(

@@ -33,6 +33,7 @@ export async function stopPod(
     ['network', () => network],
     ['netns', () => options.network.removeNamespace(record.id)],
     ['agent link', () => link],
+    ['volumes', async () => pod?.volumes.close()],
     ['logs', () => closeLogs(pod)],
   ]);
 }

@@ -6,12 +6,6 @@ const hint = 'run the pod with RuntimeClass handler "native"';
 
 /** @throws HuskError `unimplemented` that names the first field asked for in vain */
 export function refuseWhatVmsLack(config: ContainerConfig): void {
-  const [mount] = config.mounts;
-  if (mount !== undefined) {
-    throw refusal(
-      `config.mounts "${(mount.containerPath || mount.hostPath).slice(0, 200)}": VM pods have no volumes in this version`,
-    );
-  }
   const [device] = config.devices;
   if (device !== undefined)
     throw refusal(`config.devices "${device.hostPath.slice(0, 200)}": a VM has no devices of the host`);

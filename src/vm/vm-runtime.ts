@@ -97,12 +97,12 @@ export class VmRuntime implements PodRuntime {
   async createContainer(
     sandbox: SandboxRecord,
     container: ContainerRecord,
-    { config, image }: ContainerWish,
+    wish: ContainerWish,
     signal: AbortSignal,
   ): Promise<Pick<ContainerStatusRecord, 'user'>> {
     const pod = await this.#need(sandbox.id);
     const sandboxConfig = PodSandboxConfig.decode(Buffer.from(sandbox.configBase64, 'base64'));
-    return createContainer({ options: this.#options, pod, sandbox, container, sandboxConfig, config, image, signal });
+    return createContainer({ options: this.#options, pod, sandbox, container, sandboxConfig, ...wish, signal });
   }
 
   async startContainer(
@@ -225,6 +225,7 @@ export class VmRuntime implements PodRuntime {
     this.#pods.delete(id);
     const { hub, events, log } = this.#options;
     log.error({ sandbox: id, reason }, 'pod lost its VM');
+    await pod.volumes.close();
     await hub
       .detach(id)
       .catch((caught: unknown) => log.warn({ sandbox: id, error: describeError(caught) }, 'detach failed'));

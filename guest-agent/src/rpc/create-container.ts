@@ -4,7 +4,7 @@ import { HuskError } from '../../../src/base/errors.ts';
 import { type UndoStack, undoing } from '../../../src/base/undo.ts';
 import type { CreateContainerRequest, CreateContainerResponse, PushedFile } from '../../../src/gen/agent/v1/agent.ts';
 import { op } from '../../../src/guest/sys-batch.ts';
-import { completeSpec } from '../../../src/oci/complete-spec.ts';
+import { completeSpec, type SpecCompletion } from '../../../src/oci/complete-spec.ts';
 import { type ProcessUser, resolveUser } from '../../../src/oci/resolve-user.ts';
 import type { OciSpec } from '../../../src/oci/runtime-spec.ts';
 import { killCgroup } from '../cgroup.ts';
@@ -15,6 +15,7 @@ import { containerPlaces, podPlaces } from '../places.ts';
 import { checkId, type Pod } from '../pod.ts';
 import { mountRoot, unmountRoot } from '../rootfs.ts';
 import { parseSpec } from '../spec.ts';
+import { prepareMounts, releaseMounts } from '../volumes/mounts.ts';
 
 /** The path under which the host names the pod's shared PID namespace. */
 const sharedPidNamespace = '/run/husk/ns/pid';
@@ -39,8 +40,14 @@ async function create(pod: Pod, request: CreateContainerRequest, undo: UndoStack
   const userFiles = await mountRoot(pod, id, request.layers);
   undo.add('root file system', () => unmountRoot(pod, id, request.layers));
   const user = resolveUser(request.user ?? { user: '', supplementalGroups: [], strictGroups: false }, userFiles);
+  for (const volume of request.volumes) await pod.volumes.put(volume);
+  undo.add('volume mounts', () => releaseMounts(pod, id, request.mounts));
+  const mounts = await prepareMounts(pod, id, request.mounts);
   const files = await writeFiles(containerPlaces(pod.settings, id).filesFolder, request.files);
-  const spec = withSharedPid(completeSpec(hostSpec, completion(pod, id, user, files)), await pod.pausePid());
+  const spec = withSharedPid(
+    completeSpec(hostSpec, { ...completion(pod, id, user, files), mounts }),
+    await pod.pausePid(),
+  );
   await writeFile(containerPlaces(pod.settings, id).spec, JSON.stringify(spec));
   const container = await createProcess(pod, request, { spec, user }, undo);
   await showBootId(pod, container);
@@ -67,7 +74,7 @@ function completion(
   id: string,
   user: ProcessUser,
   files: readonly WrittenFile[],
-): Parameters<typeof completeSpec>[1] {
+): Omit<SpecCompletion, 'mounts'> {
   const { hostnameFile, resolvConfFile, shmFolder } = podPlaces(pod.settings);
   return {
     user,
@@ -100,7 +107,7 @@ async function createProcess(
   { spec, user }: Made,
   undo: UndoStack,
 ): Promise<Container> {
-  const { containerId: id, layers } = request;
+  const { containerId: id, layers, mounts } = request;
   const places = containerPlaces(pod.settings, id);
   const fifos = await pod.fifos.open(2);
   const [out, err] = fifos;
@@ -123,7 +130,20 @@ async function createProcess(
       const changed = (): void => pod.events.changed();
       const cgroup = `${pod.settings.cgroupRoot}${spec.linux.cgroupsPath}`;
       const [stdout, stderr] = [new OutputStream(out.output, changed), new OutputStream(err.output, changed)];
-      const parts = { id, pid, spec, user, layers, cgroup, folder: places.folder, stdout, stderr, stdinFd, changed };
+      const parts = {
+        id,
+        pid,
+        spec,
+        user,
+        layers,
+        mounts,
+        cgroup,
+        folder: places.folder,
+        stdout,
+        stderr,
+        stdinFd,
+        changed,
+      };
       return new Container(parts, pod.exits.exitOf(pid));
     } finally {
       closeWriters(fifos);

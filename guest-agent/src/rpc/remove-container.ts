@@ -2,6 +2,7 @@ import { rm } from 'node:fs/promises';
 import type { RemoveContainerRequest, RemoveContainerResponse } from '../../../src/gen/agent/v1/agent.ts';
 import type { Pod } from '../pod.ts';
 import { unmountRoot } from '../rootfs.ts';
+import { releaseMounts } from '../volumes/mounts.ts';
 import { stopContainer } from './stop-container.ts';
 
 /** RemoveContainer: kills if needed and takes everything away. Absent: done. */
@@ -12,12 +13,13 @@ export function removeContainer(
   return pod.locks.run(id, async () => {
     const container = pod.containers.get(id);
     if (container === undefined) return {};
-    const { folder, layers } = container.parts;
+    const { folder, layers, mounts } = container.parts;
     await stopContainer(pod, { containerId: id, signal: 'KILL', graceMs: 0n });
     await pod.runtime.delete(id, folder);
     container.close();
     pod.containers.delete(id);
     await unmountRoot(pod, id, layers);
+    await releaseMounts(pod, id, mounts);
     await rm(folder, { recursive: true, force: true });
     return {};
   });

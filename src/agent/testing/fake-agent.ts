@@ -128,6 +128,7 @@ export class FakeAgent {
         this.containers.delete(call.request.containerId);
         done(null, {});
       },
+      putVolume: (_call, done) => done(null, {}),
       listContainers: (_call, done) =>
         done(null, {
           containers: [...this.containers].map(([containerId, { state, exited }]) => ({ containerId, state, exited })),

@@ -97,5 +97,7 @@ export function createRequest(containerId: string): Parameters<Agent['createCont
     stdin: false,
     stdinOnce: false,
     files: [],
+    volumes: [],
+    mounts: [],
   };
 }

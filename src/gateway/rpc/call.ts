@@ -49,6 +49,8 @@ async function answer(vm: Vm, request: Request, limits: { timeoutMs: number; sig
     }
     case 'stopContainer':
       return { $case, value: await vm.call($case, request.value, empty) };
+    case 'putVolume':
+      return { $case, value: await vm.call($case, request.value, empty) };
     case 'removeContainer': {
       const value = await vm.call($case, request.value, empty);
       vm.containers.remove(request.value.containerId);

@@ -27,13 +27,19 @@ export async function createContainer(
     const pod = PodSandboxConfig.decode(Buffer.from(sandbox.configBase64, 'base64'));
     checkPrivileges(config, pod);
     const image = findImage(core, config);
+    const volumeImages = findVolumeImages(core, config);
     await clearLeftover(core, sandbox, config);
     const record = newRecord(core, sandbox, config, { image, logDirectory: pod.logDirectory });
     core.store.addContainer(record);
     try {
       core.images.hold(image.id, record.id);
       const { user } = await bounded('CreateContainer', createMs, signal, (inner) =>
-        runtimeOf(core.runtimes, sandbox.runtime).createContainer(sandbox, record, { config, image }, inner),
+        runtimeOf(core.runtimes, sandbox.runtime).createContainer(
+          sandbox,
+          record,
+          { config, image, volumeImages },
+          inner,
+        ),
       );
       core.store.patchContainer(record.id, { user, intended: false });
     } catch (caught) {
@@ -78,6 +84,26 @@ function findImage(core: EngineCore, config: ContainerConfig): Image {
   const image = core.images.get(name);
   if (image !== undefined) return image;
   throw new HuskError('not-found', `find image "${name}" of a container: not on this node`, { hint: 'pull it first' });
+}
+
+/**
+ * The images that are mounted as volumes. Every error of theirs begins with the word that the kubelet
+ * looks for (kubernetes/pkg/kubelet/kuberuntime: ErrImageVolumeMountFailed).
+ */
+function findVolumeImages(core: EngineCore, { mounts }: ContainerConfig): Map<string, Image> {
+  const found = new Map<string, Image>();
+  for (const { image: spec, containerPath, readonly } of mounts) {
+    if (spec === undefined || spec.image === '') continue;
+    const where = `ImageVolumeMountFailed: config.mounts "${containerPath.slice(0, 200)}"`;
+    if (!readonly) throw new HuskError('invalid-argument', `${where}: an image is mounted read-only, wanted readonly`);
+    const image = core.images.get(spec.image);
+    if (image === undefined)
+      throw new HuskError('not-found', `${where}: image "${spec.image.slice(0, 200)}" is not on this node`, {
+        hint: 'pull it first',
+      });
+    found.set(spec.image, image);
+  }
+  return found;
 }
 
 /** A half-made container whose undo failed still holds its name: finish the undo, for the caller tries again. */

@@ -146,6 +146,86 @@ export interface PushedFile {
   readonly: boolean;
 }
 
+/** A volume of the pod: made once, mounted into any number of containers, gone with the pod. */
+export interface Volume {
+  /** 1 to 64 hex digits. */
+  id: string;
+  kind:
+    | { $case: "tree"; value: VolumeTree }
+    | { $case: "tmpfs"; value: TmpfsVolume }
+    | { $case: "local"; value: LocalVolume }
+    | { $case: "image"; value: ImageVolume }
+    | undefined;
+}
+
+/**
+ * Files of the host, copied into the guest's memory. What is there already becomes what the
+ * entries say, in an order that no reader sees half: new files, then replaced links (by
+ * rename, as the kubelet does with `..data`), then new links, then removals.
+ */
+export interface VolumeTree {
+  /** Parents first. An entry with the path of the one before it continues its content. */
+  entries: TreeEntry[];
+  /** More entries of the same state follow in another request; nothing is changed before the last. */
+  more: boolean;
+}
+
+export interface TreeEntry {
+  /**
+   * Relative, bytes as on the host; empty for the root, which is the first entry: a folder, or
+   * the file when the volume is a single file.
+   */
+  path: Buffer;
+  kind: { $case: "folder"; value: TreeFolder } | { $case: "content"; value: Buffer } | //
+  /** Where the symbolic link points. */
+  { $case: "link"; value: Buffer } | undefined;
+  mode: number;
+  uid: number;
+  gid: number;
+}
+
+export interface TreeFolder {
+}
+
+/** Memory of the guest. */
+export interface TmpfsVolume {
+  sizeBytes: bigint;
+  mode: number;
+  uid: number;
+  gid: number;
+}
+
+/** A folder on the pod's data disk. */
+export interface LocalVolume {
+  mode: number;
+  uid: number;
+  gid: number;
+}
+
+/** The files of an image, read-only. Lowest layer first. */
+export interface ImageVolume {
+  layers: Layer[];
+}
+
+export interface PutVolumeRequest {
+  volume: Volume | undefined;
+}
+
+export interface PutVolumeResponse {
+}
+
+/** What a container sees of a volume, and where. */
+export interface VolumeMount {
+  volumeId: string;
+  /** A path inside the volume that never leads out of it; empty: the whole. */
+  subPath: string;
+  containerPath: string;
+  readonly: boolean;
+  recursiveReadonly: boolean;
+  /** Make the folders of `sub_path` when they are not there, with the mode of the volume's root. */
+  createSubPath: boolean;
+}
+
 export interface CreateContainerRequest {
   containerId: string;
   /**
@@ -160,6 +240,10 @@ export interface CreateContainerRequest {
   stdin: boolean;
   stdinOnce: boolean;
   files: PushedFile[];
+  /** As with PutVolume, before the mounts. */
+  volumes: Volume[];
+  /** In the order they are made. */
+  mounts: VolumeMount[];
 }
 
 export interface CreateContainerResponse {
@@ -1296,6 +1380,839 @@ export const PushedFile: MessageFns<PushedFile> = {
   },
 };
 
+function createBaseVolume(): Volume {
+  return { id: "", kind: undefined };
+}
+
+export const Volume: MessageFns<Volume> = {
+  encode(message: Volume, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.id !== "") {
+      writer.uint32(10).string(message.id);
+    }
+    switch (message.kind?.$case) {
+      case "tree":
+        VolumeTree.encode(message.kind.value, writer.uint32(18).fork()).join();
+        break;
+      case "tmpfs":
+        TmpfsVolume.encode(message.kind.value, writer.uint32(26).fork()).join();
+        break;
+      case "local":
+        LocalVolume.encode(message.kind.value, writer.uint32(34).fork()).join();
+        break;
+      case "image":
+        ImageVolume.encode(message.kind.value, writer.uint32(42).fork()).join();
+        break;
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Volume {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseVolume();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.id = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.kind = { $case: "tree", value: VolumeTree.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.kind = { $case: "tmpfs", value: TmpfsVolume.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.kind = { $case: "local", value: LocalVolume.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.kind = { $case: "image", value: ImageVolume.decode(reader, reader.uint32()) };
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<Volume>, I>>(base?: I): Volume {
+    return Volume.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<Volume>, I>>(object: I): Volume {
+    const message = createBaseVolume();
+    message.id = object.id ?? "";
+    switch (object.kind?.$case) {
+      case "tree": {
+        if (object.kind?.value !== undefined && object.kind?.value !== null) {
+          message.kind = { $case: "tree", value: VolumeTree.fromPartial(object.kind.value) };
+        }
+        break;
+      }
+      case "tmpfs": {
+        if (object.kind?.value !== undefined && object.kind?.value !== null) {
+          message.kind = { $case: "tmpfs", value: TmpfsVolume.fromPartial(object.kind.value) };
+        }
+        break;
+      }
+      case "local": {
+        if (object.kind?.value !== undefined && object.kind?.value !== null) {
+          message.kind = { $case: "local", value: LocalVolume.fromPartial(object.kind.value) };
+        }
+        break;
+      }
+      case "image": {
+        if (object.kind?.value !== undefined && object.kind?.value !== null) {
+          message.kind = { $case: "image", value: ImageVolume.fromPartial(object.kind.value) };
+        }
+        break;
+      }
+    }
+    return message;
+  },
+};
+
+function createBaseVolumeTree(): VolumeTree {
+  return { entries: [], more: false };
+}
+
+export const VolumeTree: MessageFns<VolumeTree> = {
+  encode(message: VolumeTree, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.entries) {
+      TreeEntry.encode(v!, writer.uint32(10).fork()).join();
+    }
+    if (message.more !== false) {
+      writer.uint32(16).bool(message.more);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): VolumeTree {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseVolumeTree();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.entries.push(TreeEntry.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.more = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<VolumeTree>, I>>(base?: I): VolumeTree {
+    return VolumeTree.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<VolumeTree>, I>>(object: I): VolumeTree {
+    const message = createBaseVolumeTree();
+    message.entries = object.entries?.map((e) => TreeEntry.fromPartial(e)) || [];
+    message.more = object.more ?? false;
+    return message;
+  },
+};
+
+function createBaseTreeEntry(): TreeEntry {
+  return { path: Buffer.alloc(0), kind: undefined, mode: 0, uid: 0, gid: 0 };
+}
+
+export const TreeEntry: MessageFns<TreeEntry> = {
+  encode(message: TreeEntry, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.path.length !== 0) {
+      writer.uint32(10).bytes(message.path);
+    }
+    switch (message.kind?.$case) {
+      case "folder":
+        TreeFolder.encode(message.kind.value, writer.uint32(18).fork()).join();
+        break;
+      case "content":
+        writer.uint32(26).bytes(message.kind.value);
+        break;
+      case "link":
+        writer.uint32(34).bytes(message.kind.value);
+        break;
+    }
+    if (message.mode !== 0) {
+      writer.uint32(40).uint32(message.mode);
+    }
+    if (message.uid !== 0) {
+      writer.uint32(48).uint32(message.uid);
+    }
+    if (message.gid !== 0) {
+      writer.uint32(56).uint32(message.gid);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): TreeEntry {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseTreeEntry();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.path = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.kind = { $case: "folder", value: TreeFolder.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.kind = { $case: "content", value: Buffer.from(reader.bytes()) };
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.kind = { $case: "link", value: Buffer.from(reader.bytes()) };
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.mode = reader.uint32();
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.uid = reader.uint32();
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.gid = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<TreeEntry>, I>>(base?: I): TreeEntry {
+    return TreeEntry.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<TreeEntry>, I>>(object: I): TreeEntry {
+    const message = createBaseTreeEntry();
+    message.path = object.path ?? Buffer.alloc(0);
+    switch (object.kind?.$case) {
+      case "folder": {
+        if (object.kind?.value !== undefined && object.kind?.value !== null) {
+          message.kind = { $case: "folder", value: TreeFolder.fromPartial(object.kind.value) };
+        }
+        break;
+      }
+      case "content": {
+        if (object.kind?.value !== undefined && object.kind?.value !== null) {
+          message.kind = { $case: "content", value: object.kind.value };
+        }
+        break;
+      }
+      case "link": {
+        if (object.kind?.value !== undefined && object.kind?.value !== null) {
+          message.kind = { $case: "link", value: object.kind.value };
+        }
+        break;
+      }
+    }
+    message.mode = object.mode ?? 0;
+    message.uid = object.uid ?? 0;
+    message.gid = object.gid ?? 0;
+    return message;
+  },
+};
+
+function createBaseTreeFolder(): TreeFolder {
+  return {};
+}
+
+export const TreeFolder: MessageFns<TreeFolder> = {
+  encode(_: TreeFolder, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): TreeFolder {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseTreeFolder();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<TreeFolder>, I>>(base?: I): TreeFolder {
+    return TreeFolder.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<TreeFolder>, I>>(_: I): TreeFolder {
+    const message = createBaseTreeFolder();
+    return message;
+  },
+};
+
+function createBaseTmpfsVolume(): TmpfsVolume {
+  return { sizeBytes: 0n, mode: 0, uid: 0, gid: 0 };
+}
+
+export const TmpfsVolume: MessageFns<TmpfsVolume> = {
+  encode(message: TmpfsVolume, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.sizeBytes !== 0n) {
+      if (BigInt.asUintN(64, message.sizeBytes) !== message.sizeBytes) {
+        throw new globalThis.Error("value provided for field message.sizeBytes of type uint64 too large");
+      }
+      writer.uint32(8).uint64(message.sizeBytes);
+    }
+    if (message.mode !== 0) {
+      writer.uint32(16).uint32(message.mode);
+    }
+    if (message.uid !== 0) {
+      writer.uint32(24).uint32(message.uid);
+    }
+    if (message.gid !== 0) {
+      writer.uint32(32).uint32(message.gid);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): TmpfsVolume {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseTmpfsVolume();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.sizeBytes = reader.uint64() as bigint;
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.mode = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.uid = reader.uint32();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.gid = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<TmpfsVolume>, I>>(base?: I): TmpfsVolume {
+    return TmpfsVolume.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<TmpfsVolume>, I>>(object: I): TmpfsVolume {
+    const message = createBaseTmpfsVolume();
+    message.sizeBytes = (object.sizeBytes !== undefined && object.sizeBytes !== null) ? BigInt(object.sizeBytes) : 0n;
+    message.mode = object.mode ?? 0;
+    message.uid = object.uid ?? 0;
+    message.gid = object.gid ?? 0;
+    return message;
+  },
+};
+
+function createBaseLocalVolume(): LocalVolume {
+  return { mode: 0, uid: 0, gid: 0 };
+}
+
+export const LocalVolume: MessageFns<LocalVolume> = {
+  encode(message: LocalVolume, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.mode !== 0) {
+      writer.uint32(8).uint32(message.mode);
+    }
+    if (message.uid !== 0) {
+      writer.uint32(16).uint32(message.uid);
+    }
+    if (message.gid !== 0) {
+      writer.uint32(24).uint32(message.gid);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): LocalVolume {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseLocalVolume();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.mode = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.uid = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.gid = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<LocalVolume>, I>>(base?: I): LocalVolume {
+    return LocalVolume.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<LocalVolume>, I>>(object: I): LocalVolume {
+    const message = createBaseLocalVolume();
+    message.mode = object.mode ?? 0;
+    message.uid = object.uid ?? 0;
+    message.gid = object.gid ?? 0;
+    return message;
+  },
+};
+
+function createBaseImageVolume(): ImageVolume {
+  return { layers: [] };
+}
+
+export const ImageVolume: MessageFns<ImageVolume> = {
+  encode(message: ImageVolume, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.layers) {
+      Layer.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ImageVolume {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseImageVolume();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.layers.push(Layer.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<ImageVolume>, I>>(base?: I): ImageVolume {
+    return ImageVolume.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ImageVolume>, I>>(object: I): ImageVolume {
+    const message = createBaseImageVolume();
+    message.layers = object.layers?.map((e) => Layer.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBasePutVolumeRequest(): PutVolumeRequest {
+  return { volume: undefined };
+}
+
+export const PutVolumeRequest: MessageFns<PutVolumeRequest> = {
+  encode(message: PutVolumeRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.volume !== undefined) {
+      Volume.encode(message.volume, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PutVolumeRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePutVolumeRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.volume = Volume.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<PutVolumeRequest>, I>>(base?: I): PutVolumeRequest {
+    return PutVolumeRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<PutVolumeRequest>, I>>(object: I): PutVolumeRequest {
+    const message = createBasePutVolumeRequest();
+    message.volume = (object.volume !== undefined && object.volume !== null)
+      ? Volume.fromPartial(object.volume)
+      : undefined;
+    return message;
+  },
+};
+
+function createBasePutVolumeResponse(): PutVolumeResponse {
+  return {};
+}
+
+export const PutVolumeResponse: MessageFns<PutVolumeResponse> = {
+  encode(_: PutVolumeResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PutVolumeResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePutVolumeResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<PutVolumeResponse>, I>>(base?: I): PutVolumeResponse {
+    return PutVolumeResponse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<PutVolumeResponse>, I>>(_: I): PutVolumeResponse {
+    const message = createBasePutVolumeResponse();
+    return message;
+  },
+};
+
+function createBaseVolumeMount(): VolumeMount {
+  return {
+    volumeId: "",
+    subPath: "",
+    containerPath: "",
+    readonly: false,
+    recursiveReadonly: false,
+    createSubPath: false,
+  };
+}
+
+export const VolumeMount: MessageFns<VolumeMount> = {
+  encode(message: VolumeMount, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.volumeId !== "") {
+      writer.uint32(10).string(message.volumeId);
+    }
+    if (message.subPath !== "") {
+      writer.uint32(18).string(message.subPath);
+    }
+    if (message.containerPath !== "") {
+      writer.uint32(26).string(message.containerPath);
+    }
+    if (message.readonly !== false) {
+      writer.uint32(32).bool(message.readonly);
+    }
+    if (message.recursiveReadonly !== false) {
+      writer.uint32(40).bool(message.recursiveReadonly);
+    }
+    if (message.createSubPath !== false) {
+      writer.uint32(48).bool(message.createSubPath);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): VolumeMount {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseVolumeMount();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.volumeId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.subPath = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.containerPath = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.readonly = reader.bool();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.recursiveReadonly = reader.bool();
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.createSubPath = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<VolumeMount>, I>>(base?: I): VolumeMount {
+    return VolumeMount.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<VolumeMount>, I>>(object: I): VolumeMount {
+    const message = createBaseVolumeMount();
+    message.volumeId = object.volumeId ?? "";
+    message.subPath = object.subPath ?? "";
+    message.containerPath = object.containerPath ?? "";
+    message.readonly = object.readonly ?? false;
+    message.recursiveReadonly = object.recursiveReadonly ?? false;
+    message.createSubPath = object.createSubPath ?? false;
+    return message;
+  },
+};
+
 function createBaseCreateContainerRequest(): CreateContainerRequest {
   return {
     containerId: "",
@@ -1306,6 +2223,8 @@ function createBaseCreateContainerRequest(): CreateContainerRequest {
     stdin: false,
     stdinOnce: false,
     files: [],
+    volumes: [],
+    mounts: [],
   };
 }
 
@@ -1334,6 +2253,12 @@ export const CreateContainerRequest: MessageFns<CreateContainerRequest> = {
     }
     for (const v of message.files) {
       PushedFile.encode(v!, writer.uint32(66).fork()).join();
+    }
+    for (const v of message.volumes) {
+      Volume.encode(v!, writer.uint32(74).fork()).join();
+    }
+    for (const v of message.mounts) {
+      VolumeMount.encode(v!, writer.uint32(82).fork()).join();
     }
     return writer;
   },
@@ -1415,6 +2340,22 @@ export const CreateContainerRequest: MessageFns<CreateContainerRequest> = {
             message.files.push(PushedFile.decode(reader, reader.uint32()));
             continue;
           }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.volumes.push(Volume.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.mounts.push(VolumeMount.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1440,6 +2381,8 @@ export const CreateContainerRequest: MessageFns<CreateContainerRequest> = {
     message.stdin = object.stdin ?? false;
     message.stdinOnce = object.stdinOnce ?? false;
     message.files = object.files?.map((e) => PushedFile.fromPartial(e)) || [];
+    message.volumes = object.volumes?.map((e) => Volume.fromPartial(e)) || [];
+    message.mounts = object.mounts?.map((e) => VolumeMount.fromPartial(e)) || [];
     return message;
   },
 };
@@ -3034,6 +3977,16 @@ export const AgentService = {
     responseSerialize: (value: ExecMessage): Buffer => Buffer.from(ExecMessage.encode(value).finish()),
     responseDeserialize: (value: Buffer): ExecMessage => ExecMessage.decode(value),
   },
+  /** Makes a volume of the pod, or brings one that is there to the state given. */
+  putVolume: {
+    path: "/husk.agent.v1.Agent/PutVolume" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: PutVolumeRequest): Buffer => Buffer.from(PutVolumeRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): PutVolumeRequest => PutVolumeRequest.decode(value),
+    responseSerialize: (value: PutVolumeResponse): Buffer => Buffer.from(PutVolumeResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): PutVolumeResponse => PutVolumeResponse.decode(value),
+  },
   /**
    * Output and exits of all containers. The first client message is `resume`; what was sent
    * but not acknowledged on an earlier stream comes again from the offsets in it.
@@ -3068,6 +4021,8 @@ export interface AgentServer extends UntypedServiceImplementation {
    * Cancelling the call, or its timeout, kills the process and its children.
    */
   exec: handleServerStreamingCall<ExecRequest, ExecMessage>;
+  /** Makes a volume of the pod, or brings one that is there to the state given. */
+  putVolume: handleUnaryCall<PutVolumeRequest, PutVolumeResponse>;
   /**
    * Output and exits of all containers. The first client message is `resume`; what was sent
    * but not acknowledged on an earlier stream comes again from the offsets in it.
@@ -3193,6 +4148,22 @@ export interface AgentClient extends Client {
    */
   exec(request: ExecRequest, options?: Partial<CallOptions>): ClientReadableStream<ExecMessage>;
   exec(request: ExecRequest, metadata?: Metadata, options?: Partial<CallOptions>): ClientReadableStream<ExecMessage>;
+  /** Makes a volume of the pod, or brings one that is there to the state given. */
+  putVolume(
+    request: PutVolumeRequest,
+    callback: (error: ServiceError | null, response: PutVolumeResponse) => void,
+  ): ClientUnaryCall;
+  putVolume(
+    request: PutVolumeRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: PutVolumeResponse) => void,
+  ): ClientUnaryCall;
+  putVolume(
+    request: PutVolumeRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: PutVolumeResponse) => void,
+  ): ClientUnaryCall;
   /**
    * Output and exits of all containers. The first client message is `resume`; what was sent
    * but not acknowledged on an earlier stream comes again from the offsets in it.

@@ -29,6 +29,8 @@ import {
   ListContainersRequest,
   ListContainersResponse,
   OutputAck,
+  PutVolumeRequest,
+  PutVolumeResponse,
   RemoveContainerRequest,
   RemoveContainerResponse,
   StartContainerRequest,
@@ -107,6 +109,7 @@ export interface CallRequest {
     | { $case: "removeContainer"; value: RemoveContainerRequest }
     | { $case: "listContainers"; value: ListContainersRequest }
     | { $case: "hello"; value: HelloRequest }
+    | { $case: "putVolume"; value: PutVolumeRequest }
     | undefined;
 }
 
@@ -119,6 +122,7 @@ export interface CallResponse {
     | { $case: "removeContainer"; value: RemoveContainerResponse }
     | { $case: "listContainers"; value: ListContainersResponse }
     | { $case: "hello"; value: HelloResponse }
+    | { $case: "putVolume"; value: PutVolumeResponse }
     | undefined;
 }
 
@@ -624,6 +628,9 @@ export const CallRequest: MessageFns<CallRequest> = {
       case "hello":
         HelloRequest.encode(message.request.value, writer.uint32(74).fork()).join();
         break;
+      case "putVolume":
+        PutVolumeRequest.encode(message.request.value, writer.uint32(162).fork()).join();
+        break;
     }
     return writer;
   },
@@ -722,6 +729,14 @@ export const CallRequest: MessageFns<CallRequest> = {
             message.request = { $case: "hello", value: HelloRequest.decode(reader, reader.uint32()) };
             continue;
           }
+          case 20: {
+            if (tag !== 162) {
+              break;
+            }
+
+            message.request = { $case: "putVolume", value: PutVolumeRequest.decode(reader, reader.uint32()) };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -793,6 +808,12 @@ export const CallRequest: MessageFns<CallRequest> = {
         }
         break;
       }
+      case "putVolume": {
+        if (object.request?.value !== undefined && object.request?.value !== null) {
+          message.request = { $case: "putVolume", value: PutVolumeRequest.fromPartial(object.request.value) };
+        }
+        break;
+      }
     }
     return message;
   },
@@ -825,6 +846,9 @@ export const CallResponse: MessageFns<CallResponse> = {
         break;
       case "hello":
         HelloResponse.encode(message.response.value, writer.uint32(58).fork()).join();
+        break;
+      case "putVolume":
+        PutVolumeResponse.encode(message.response.value, writer.uint32(162).fork()).join();
         break;
     }
     return writer;
@@ -914,6 +938,14 @@ export const CallResponse: MessageFns<CallResponse> = {
             message.response = { $case: "hello", value: HelloResponse.decode(reader, reader.uint32()) };
             continue;
           }
+          case 20: {
+            if (tag !== 162) {
+              break;
+            }
+
+            message.response = { $case: "putVolume", value: PutVolumeResponse.decode(reader, reader.uint32()) };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -989,6 +1021,12 @@ export const CallResponse: MessageFns<CallResponse> = {
       case "hello": {
         if (object.response?.value !== undefined && object.response?.value !== null) {
           message.response = { $case: "hello", value: HelloResponse.fromPartial(object.response.value) };
+        }
+        break;
+      }
+      case "putVolume": {
+        if (object.response?.value !== undefined && object.response?.value !== null) {
+          message.response = { $case: "putVolume", value: PutVolumeResponse.fromPartial(object.response.value) };
         }
         break;
       }

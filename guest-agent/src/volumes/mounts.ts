@@ -1,0 +1,69 @@
+/** A container's volume mounts: how they stand in its spec, and the binds made for sub-paths. */
+import { rmdirSync, unlinkSync } from 'node:fs';
+import { posix } from 'node:path';
+import { describeError, HuskError } from '../../../src/base/errors.ts';
+import type { VolumeMount } from '../../../src/gen/agent/v1/agent.ts';
+import { op, tryOp } from '../../../src/guest/sys-batch.ts';
+import type { OciMount } from '../../../src/oci/runtime-spec.ts';
+import { podPlaces } from '../places.ts';
+import type { Pod } from '../pod.ts';
+import type { MadeVolume } from './volumes.ts';
+
+/** Makes what the mounts need, and returns them for the spec. `releaseMounts` takes it back. */
+export async function prepareMounts(pod: Pod, id: string, mounts: readonly VolumeMount[]): Promise<OciMount[]> {
+  const made = mounts.map((mount) => ({ mount, volume: pod.volumes.get(mount.volumeId) }));
+  const subPaths = made.filter(({ mount }) => mount.subPath !== '');
+  const targets = new Map(subPaths.map(({ mount }, index) => [mount, subPathTarget(pod, id, index)]));
+  for (const { mount, volume } of subPaths) await bindSubPath(pod, mount, volume, targets.get(mount) as string);
+  return made.map(({ mount, volume }) => ociMount(mount, volume, targets.get(mount) ?? volume.source));
+}
+
+async function bindSubPath(pod: Pod, mount: VolumeMount, volume: MadeVolume, target: string): Promise<void> {
+  try {
+    await pod.sys.run([op('bindat', volume.source, mount.subPath, target, mount.createSubPath ? '1' : '0')]);
+  } catch (cause) {
+    const what = volume.kind === 'image' ? 'ImageVolumeMountFailed: ' : '';
+    const why = `sub-path "${mount.subPath.slice(0, 200)}": ${describeError(cause)}`;
+    throw new HuskError('failed-precondition', `${what}mount "${mount.containerPath.slice(0, 200)}": ${why}`, {
+      cause,
+    });
+  }
+}
+
+/** Takes the binds away; absent ones are fine. Nothing below a bind is touched. */
+export async function releaseMounts(pod: Pod, id: string, mounts: readonly VolumeMount[]): Promise<void> {
+  const targets = mounts.filter(({ subPath }) => subPath !== '').map((_, index) => subPathTarget(pod, id, index));
+  if (targets.length === 0) return;
+  await pod.sys.run(targets.map((target) => tryOp('umount', target)));
+  for (const target of targets) removeEmpty(target);
+}
+
+/** Not in the container's folder, which is removed with all that is in it. */
+function subPathTarget(pod: Pod, id: string, index: number): string {
+  return `${podPlaces(pod.settings).subPathsFolder}/${id}-${index}`;
+}
+
+/** A file or folder that is still mounted on is busy, and stays. */
+function removeEmpty(path: string): void {
+  for (const remove of [rmdirSync, unlinkSync]) {
+    try {
+      remove(path);
+      return;
+    } catch {
+      // Of the other kind, gone, or busy.
+    }
+  }
+}
+
+function ociMount(mount: VolumeMount, volume: MadeVolume, source: string): OciMount {
+  const destination = posix.resolve('/', mount.containerPath);
+  if (!mount.containerPath.startsWith('/') || destination === '/')
+    throw new HuskError(
+      'invalid-argument',
+      `mounts "${mount.containerPath.slice(0, 200)}": wanted an absolute path below the root`,
+    );
+  // What the agent writes itself must not be changed under it by a container.
+  const readonly = mount.readonly || volume.kind === 'image' || (volume.kind === 'tree' && !volume.isFile);
+  const options = ['rbind', 'rprivate', readonly ? 'ro' : 'rw', ...(mount.recursiveReadonly ? ['rro'] : [])];
+  return { destination, type: 'bind', source, options };
+}

@@ -1,0 +1,159 @@
+/** The pod's volumes: made once, there until the pod ends. */
+import { chmod, chown, mkdir } from 'node:fs/promises';
+import { HuskError } from '../../../src/base/errors.ts';
+import type { ImageVolume, TmpfsVolume, TreeEntry, Volume, VolumeTree } from '../../../src/gen/agent/v1/agent.ts';
+import { op, type SysOp } from '../../../src/guest/sys-batch.ts';
+import { podPlaces } from '../places.ts';
+import type { Pod } from '../pod.ts';
+import { type KnownNode, type TreePath, treeOf } from './tree.ts';
+import { writeTree } from './tree-files.ts';
+
+type Kind = NonNullable<Volume['kind']>['$case'];
+
+/** A volume that is there. */
+export interface MadeVolume {
+  readonly kind: Kind;
+  /** What is mounted into containers: a folder, or one file. */
+  readonly source: string;
+  readonly isFile: boolean;
+}
+
+interface TreeState {
+  readonly known: ReadonlyMap<TreePath, KnownNode>;
+  /** Of a state that is still coming in. */
+  readonly waiting: readonly TreeEntry[];
+}
+
+/** The host keeps to a few MiB for each tree; more than this is a mistake that would eat the pod's memory. */
+const maxTreeBytes = 16 * 1024 * 1024;
+
+export class Volumes {
+  readonly #pod: Pod;
+  readonly #made = new Map<string, MadeVolume>();
+  readonly #trees = new Map<string, TreeState>();
+
+  constructor(pod: Pod) {
+    this.#pod = pod;
+  }
+
+  /** @throws HuskError `not-found` */
+  get(id: string): MadeVolume {
+    const volume = this.#made.get(id);
+    if (volume !== undefined) return volume;
+    throw new HuskError('not-found', `volume "${id.slice(0, 64)}": the guest has none with this id`);
+  }
+
+  /**
+   * Makes the volume; one that is there stays, and a tree becomes what is asked.
+   * @throws HuskError `invalid-argument`, `already-exists` when it is there as another kind
+   */
+  async put({ id, kind }: Volume): Promise<void> {
+    if (!/^[0-9a-f]{1,64}$/.test(id)) throw invalid(id, 'wanted hex digits as its id');
+    if (kind === undefined) throw invalid(id, 'no kind');
+    await this.#pod.locks.run(`volume ${id}`, async () => {
+      const made = this.#made.get(id);
+      if (made !== undefined && made.kind !== kind.$case)
+        throw new HuskError('already-exists', `volume "${id}": it is there as "${made.kind}", not "${kind.$case}"`);
+      if (kind.$case === 'tree') return await this.#putTree(id, kind.value);
+      if (made !== undefined) return;
+      const folder = await this.#folder(id);
+      const source = await this.#make(id, folder, kind);
+      this.#made.set(id, { kind: kind.$case, source, isFile: false });
+    });
+  }
+
+  async #folder(id: string): Promise<string> {
+    const folder = `${podPlaces(this.#pod.settings).volumesFolder}/${id}`;
+    await mkdir(folder, { recursive: true, mode: 0o700 });
+    return folder;
+  }
+
+  async #make(
+    id: string,
+    folder: string,
+    kind: Exclude<NonNullable<Volume['kind']>, { $case: 'tree' }>,
+  ): Promise<string> {
+    const root = `${folder}/root`;
+    switch (kind.$case) {
+      case 'tmpfs':
+        await this.#pod.sys.run(tmpfsOps(root, kind.value));
+        return root;
+      case 'local': {
+        const local = `${podPlaces(this.#pod.settings).localVolumesFolder}/${id}`;
+        const { mode, uid, gid } = kind.value;
+        await mkdir(local, { recursive: true, mode: 0o700 });
+        await chown(local, uid, gid);
+        await chmod(local, mode & 0o7777);
+        return local;
+      }
+      case 'image':
+        await this.#mountImage(root, kind.value);
+        return root;
+    }
+  }
+
+  /** Overlayfs wants two folders below: an empty one serves for an image of a single layer. */
+  async #mountImage(root: string, { layers }: ImageVolume): Promise<void> {
+    const { layersFolder } = podPlaces(this.#pod.settings);
+    const empty = `${layersFolder}/empty`;
+    await this.#pod.locks.run('layers', async () => {
+      const plan = this.#pod.layers.take(layers);
+      const lower = [
+        ...plan.folders.toReversed(),
+        ...Array.from({ length: Math.max(0, 2 - layers.length) }, () => 'empty'),
+      ];
+      try {
+        await this.#pod.sys.run([
+          op('mkdir', root, String(0o755)),
+          op('mkdir', empty, String(0o755)),
+          op('mkdir', `${empty}2`, String(0o755)),
+          ...plan.ops,
+          op('chdir', layersFolder),
+          op('mount', 'overlay', root, 'overlay', 'ro,nodev,nosuid', `lowerdir=${distinct(lower).join(':')}`),
+          op('chdir', '/'),
+        ]);
+      } catch (caught) {
+        await this.#pod.sys.run(this.#pod.layers.giveBack(layers).ops);
+        throw caught;
+      }
+    });
+  }
+
+  async #putTree(id: string, { entries, more }: VolumeTree): Promise<void> {
+    const state = this.#trees.get(id) ?? { known: new Map(), waiting: [] };
+    const waiting = [...state.waiting, ...entries];
+    const bytes = waiting.reduce((sum, { path, kind }) => sum + path.length + sizeOf(kind), 0);
+    if (bytes > maxTreeBytes) {
+      this.#trees.set(id, { ...state, waiting: [] });
+      throw new HuskError('resource-exhausted', `volume "${id}": ${bytes} bytes of files, at most ${maxTreeBytes}`);
+    }
+    if (more) {
+      this.#trees.set(id, { ...state, waiting });
+      return;
+    }
+    // Whatever comes of it, the next state starts anew.
+    this.#trees.set(id, { ...state, waiting: [] });
+    const source = `${await this.#folder(id)}/root`;
+    const tree = treeOf(waiting);
+    this.#trees.set(id, { known: writeTree(source, state.known, tree), waiting: [] });
+    this.#made.set(id, { kind: 'tree', source, isFile: tree.get('')?.kind === 'file' });
+  }
+}
+
+/** Two folders for what an overlay must not have twice. */
+function distinct(lower: readonly string[]): string[] {
+  return lower.map((name, index) => (lower.indexOf(name) === index ? name : `${name}2`));
+}
+
+function tmpfsOps(root: string, { sizeBytes, mode, uid, gid }: TmpfsVolume): SysOp[] {
+  const options = `mode=${(mode & 0o7777).toString(8)},uid=${uid},gid=${gid},size=${sizeBytes}`;
+  return [op('mkdir', root, String(0o700)), op('mount', 'tmpfs', root, 'tmpfs', 'nodev', options)];
+}
+
+function sizeOf(kind: TreeEntry['kind']): number {
+  return kind === undefined || kind.$case === 'folder' ? 0 : kind.value.length;
+}
+
+function invalid(id: string, why: string): HuskError {
+  return new HuskError('invalid-argument', `volume "${id.slice(0, 64)}": ${why}`);
+}

@@ -1,0 +1,200 @@
+/** The volumes of one VM pod: what each container needs, and copies that follow the host. */
+import type { FileHandle } from 'node:fs/promises';
+import { HuskError } from '../base/errors.ts';
+import type { Volume, VolumeMount } from '../gen/agent/v1/agent.ts';
+import type { Mount } from '../gen/cri/v1/api.ts';
+import type { Image } from '../pod/image-view.ts';
+import { type ClassifiedMount, classifyMount } from './classify.ts';
+import { openTree, readTree } from './snapshot.ts';
+import { type TreeWatch, watchTree } from './watch.ts';
+import { chunkBytes, treeDigest, treeVolumes, volumeId } from './wire.ts';
+
+/** What is asked of the guest and of the image store. */
+export interface VolumeHost {
+  /** Makes or updates a volume in the guest. */
+  put(volume: Volume): Promise<void>;
+  /** Puts the image's layers on the VM's layers disk. @throws HuskError */
+  attachImage(mount: Mount, image: Image | undefined): Promise<{ readonly id: string; readonly layers: ImageLayers }>;
+  /** A copy could not be brought up to date; it is tried again. */
+  failed(path: string, caught: unknown): void;
+}
+type ImageLayers = Extract<Volume['kind'], { $case: 'image' }>['value']['layers'];
+
+/** What a container asks for. */
+export interface VolumeWish {
+  readonly mounts: readonly Mount[];
+  /** Images that mounts name, by the name in the mount. */
+  readonly images: ReadonlyMap<string, Image>;
+}
+
+/** What a container is created with. */
+export interface ContainerVolumes {
+  readonly volumes: Volume[];
+  readonly mounts: VolumeMount[];
+}
+
+interface LiveTree {
+  readonly id: string;
+  readonly path: string;
+  readonly handle: FileHandle;
+  readonly watch: TreeWatch;
+  /** Digest of the state that the guest has; empty while that is not known. */
+  sent: string;
+}
+
+export class PodVolumes {
+  readonly #host: VolumeHost;
+  readonly #trees = new Map<string, LiveTree>();
+  /** Reading a tree and sending it is one step: an older state must not arrive after a newer one. */
+  #turn: Promise<unknown> = Promise.resolve();
+  #closed = false;
+
+  constructor(host: VolumeHost) {
+    this.#host = host;
+  }
+
+  /**
+   * Classifies the mounts, brings up what the guest lacks, and runs `create` with the rest.
+   * @throws HuskError for a mount that cannot be, naming it, and what `create` throws
+   */
+  async with<T>(wish: VolumeWish, create: (made: ContainerVolumes) => Promise<T>): Promise<T> {
+    const { mounts } = wish;
+    if (mounts.length === 0) return create({ volumes: [], mounts: [] });
+    return this.#inTurn(async () => {
+      const volumes = new Map<string, Volume[]>();
+      const asked: VolumeMount[] = [];
+      for (const mount of mounts) {
+        const { id, states, subPath } = await this.#volumeOf(mount, wish.images);
+        volumes.set(id, states);
+        asked.push(volumeMount(mount, id, subPath));
+      }
+      return create({ volumes: await this.#inline([...volumes.values()]), mounts: asked });
+    });
+  }
+
+  /** After a restart of the daemon: follows the host again. What cannot be followed is told, not thrown. */
+  async adopt(mounts: readonly Mount[]): Promise<void> {
+    for (const mount of mounts) {
+      if (mount.image !== undefined && mount.image.image !== '') continue;
+      try {
+        const { volume } = await classifyMount(mount);
+        if (volume.kind !== 'tree') continue;
+        const tree = await this.#follow(volume.path);
+        await this.#inTurn(() => this.#send(tree));
+      } catch (caught) {
+        this.#host.failed(mount.hostPath, caught);
+      }
+    }
+  }
+
+  /** Stops following the host. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    for (const { watch } of this.#trees.values()) watch.close();
+    await this.#inTurn(async () => undefined).catch(() => undefined);
+    for (const { handle } of this.#trees.values()) await handle.close();
+    this.#trees.clear();
+  }
+
+  async #volumeOf(
+    mount: Mount,
+    images: VolumeWish['images'],
+  ): Promise<{ id: string; states: Volume[]; subPath: string }> {
+    if (mount.image !== undefined && mount.image.image !== '') {
+      const { id, layers } = await this.#host.attachImage(mount, images.get(mount.image.image));
+      const states: Volume[] = [{ id, kind: { $case: 'image', value: { layers } } }];
+      return { id, states, subPath: mount.imageSubPath };
+    }
+    const classified = await classifyMount(mount);
+    const states = await this.#statesOf(classified);
+    return { id: (states[0] as Volume).id, states, subPath: classified.subPath };
+  }
+
+  async #statesOf({ volume, facts, mount }: ClassifiedMount): Promise<Volume[]> {
+    const { mode, uid, gid } = facts;
+    const id = volumeId(volume.kind, volume.path);
+    switch (volume.kind) {
+      case 'tree': {
+        const tree = await this.#follow(volume.path);
+        const files = await readTree(tree.handle, tree.path);
+        tree.sent = treeDigest(files);
+        return treeVolumes(id, files);
+      }
+      case 'memory':
+        return [{ id, kind: { $case: 'tmpfs', value: { sizeBytes: BigInt(volume.sizeBytes), mode, uid, gid } } }];
+      case 'scratch':
+        return [{ id, kind: { $case: 'local', value: { mode, uid, gid } } }];
+      case 'share':
+      case 'block':
+        throw new HuskError(
+          'unimplemented',
+          `config.mounts "${mount.containerPath.slice(0, 200)}": "${volume.path.slice(0, 200)}" is a ${volume.kind === 'block' ? 'block device' : 'folder or file that changes'}; VM pods cannot be given it in this version`,
+          { stage: 'volumes', hint: 'run the pod with RuntimeClass handler "native"' },
+        );
+    }
+  }
+
+  /** What fits goes with the container; what does not goes ahead of it. */
+  async #inline(states: readonly Volume[][]): Promise<Volume[]> {
+    const inline: Volume[] = [];
+    let room = chunkBytes;
+    for (const volume of states) {
+      const bytes = volume.reduce((sum, each) => sum + bytesOf(each), 0);
+      if (volume.length === 1 && bytes <= room) {
+        inline.push(...volume);
+        room -= bytes;
+      } else {
+        for (const each of volume) await this.#host.put(each);
+      }
+    }
+    return inline;
+  }
+
+  async #follow(path: string): Promise<LiveTree> {
+    const known = this.#trees.get(path);
+    if (known !== undefined) return known;
+    const handle = await openTree(path);
+    const failed = (caught: unknown): void => this.#host.failed(path, caught);
+    const watch = watchTree(`/proc/self/fd/${handle.fd}`, () => this.#inTurn(() => this.#send(tree)), failed);
+    const tree: LiveTree = { id: volumeId('tree', path), path, handle, watch, sent: '' };
+    this.#trees.set(path, tree);
+    return tree;
+  }
+
+  async #send(tree: LiveTree): Promise<void> {
+    if (this.#closed) return;
+    const files = await readTree(tree.handle, tree.path);
+    const digest = treeDigest(files);
+    if (digest === tree.sent) return;
+    tree.sent = '';
+    for (const volume of treeVolumes(tree.id, files)) await this.#host.put(volume);
+    tree.sent = digest;
+  }
+
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const turn = this.#turn.then(work);
+    this.#turn = turn.catch(() => undefined);
+    return turn;
+  }
+}
+
+function volumeMount(mount: Mount, volumeId: string, subPath: string): VolumeMount {
+  const isImage = mount.image !== undefined && mount.image.image !== '';
+  return {
+    volumeId,
+    subPath,
+    containerPath: mount.containerPath,
+    readonly: mount.readonly,
+    recursiveReadonly: mount.recursiveReadOnly,
+    createSubPath: subPath !== '' && !isImage,
+  };
+}
+
+function bytesOf({ kind }: Volume): number {
+  if (kind?.$case !== 'tree') return 64;
+  return kind.value.entries.reduce(
+    (sum, { path, kind: node }) =>
+      sum + path.length + 24 + (node === undefined || node.$case === 'folder' ? 0 : node.value.length),
+    0,
+  );
+}
