@@ -20,7 +20,7 @@ CC := gcc
 CFLAGS := -std=gnu11 -O2 -Wall -Wextra -Werror -fstack-protector-strong -D_FORTIFY_SOURCE=2
 # Static: the guest's root and the jail have no libraries to load.
 LDFLAGS := -static
-C_SOURCES := $(wildcard guest-agent/c/*.c src/jail/c/*.c src/native/c/*.c)
+C_SOURCES := $(wildcard guest-agent/c/*.c src/jail/c/*.c src/native/c/*.c src/network/c/*.c)
 C_PROGRAMS := $(patsubst %.c,build/bin/husk-%,$(notdir $(C_SOURCES)))
 
 .PHONY: help setup proto lint-config format check unit integration test demo guest-image build-c \
@@ -62,7 +62,7 @@ guest-image: setup build-c ## Build the guest's kernel, initrd and root into bui
 
 build-c: $(C_PROGRAMS) ## Compile the C programs into build/bin
 
-vpath %.c guest-agent/c src/jail/c src/native/c
+vpath %.c guest-agent/c src/jail/c src/native/c src/network/c
 build/bin/husk-%: %.c src/jail/c/sparse.h Makefile | build-dir
 	@printf 'build-c: %s\n' '$@'
 	@$(CC) $(CFLAGS) -o $@ $< $(LDFLAGS)

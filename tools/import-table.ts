@@ -29,7 +29,8 @@ export const importTable: Readonly<Record<string, FolderRule>> = {
   pod: { all: ['base', 'gen'] },
   oci: { all: ['base', 'gen', 'pod'] },
   jail: { all: ['base'] },
-  cgroups: { all: ['base'] },
+  // Use of a cgroup has one shape, read on the host or told by a guest.
+  cgroups: { all: ['base', 'gen'] },
   // QEMU is started through the jail's typed wrapper and in no other way.
   hypervisor: { all: ['base', 'jail'] },
   network: { all: ['base'] },
@@ -78,4 +79,4 @@ export const importTable: Readonly<Record<string, FolderRule>> = {
 };
 
 /** What the agent in the guest shares with the host: it is bundled with these folders only. */
-export const guestAgentMayImport: readonly string[] = ['base', 'gen', 'guest', 'oci'];
+export const guestAgentMayImport: readonly string[] = ['base', 'gen', 'guest', 'oci', 'cgroups'];

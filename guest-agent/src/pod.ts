@@ -15,6 +15,7 @@ import type { Settings } from './settings.ts';
 import type { Sys } from './sys-helper.ts';
 import { runTool } from './tool.ts';
 import { Volumes } from './volumes/volumes.ts';
+import { WrittenBytes } from './written-bytes.ts';
 
 const pauseMs = 10_000;
 
@@ -37,6 +38,7 @@ export class Pod {
   readonly volumes: Volumes;
   /** One thing at a time: per container, and for the layers that containers share. */
   readonly locks = new KeyedLock();
+  readonly written: WrittenBytes = new WrittenBytes();
   #configured: ConfiguredPod | undefined;
   #pause: Promise<number> | undefined;
   #layers: LayerTable | undefined;

@@ -12,7 +12,9 @@ import { listContainers } from './rpc/list-containers.ts';
 import { putVolume } from './rpc/put-volume.ts';
 import { removeContainer } from './rpc/remove-container.ts';
 import { startContainer } from './rpc/start-container.ts';
+import { stats } from './rpc/stats.ts';
 import { stopContainer } from './rpc/stop-container.ts';
+import { updateContainer } from './rpc/update-container.ts';
 
 /** A container's spec with its files is some hundred KiB at most. */
 const maxMessageBytes = 4 * 1024 * 1024;
@@ -58,6 +60,8 @@ export async function serve(pod: Pod, runtimeVersion: string, log: Log): Promise
     removeContainer: unary((request) => removeContainer(pod, request)),
     listContainers: unary(() => listContainers(pod)),
     putVolume: unary((request) => putVolume(pod, request)),
+    stats: unary((request) => stats(pod, request)),
+    updateContainer: unary((request) => updateContainer(pod, request)),
     exec: (call) => {
       exec(pod, call).catch((caught: unknown) => call.emit('error', failure(caught)));
     },

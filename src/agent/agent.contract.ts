@@ -68,6 +68,16 @@ export function agentContract(name: string, make: () => Promise<ContractSubject>
     assert.deepEqual([Buffer.from(result.stdout).toString(), result.exitCode, result.timedOut], ['a w', 0, false]);
   });
 
+  test(`${name}: what containers use is told for all at once; limits are taken`, async () => {
+    await using subject = await make();
+    const { agent } = await subject.hub.attach({ ...subject.vm, resume: [] }, call);
+    assert.deepEqual(await agent.stats({ details: false }, call), []);
+    await agent.createContainer(createRequest(id), call);
+    const [use] = await agent.stats({ details: true }, call);
+    assert.deepEqual([use?.containerId, use?.cgroup?.memory?.usageBytes], [id, 1_024n]);
+    await agent.updateContainer({ containerId: id, settings: [{ file: 'memory.max', value: '4096' }] }, call);
+  });
+
   test(`${name}: a VM that was detached is unavailable; to detach it again is fine`, async () => {
     await using subject = await make();
     const { agent } = await subject.hub.attach({ ...subject.vm, resume: [] }, call);

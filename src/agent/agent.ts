@@ -1,9 +1,11 @@
 /** The agents of all VM pods, as huskd sees them through the gateway. */
 import type {
+  CgroupSetting,
   ConfigureSandboxRequest,
   ConfigureSandboxResponse,
   ContainerOffsets,
   ContainerState,
+  ContainerUse,
   CreateContainerRequest,
   CreateContainerResponse,
   HelloResponse,
@@ -33,6 +35,13 @@ export interface Agent {
   /** Makes a volume, or brings a pushed one up to date. */
   putVolume(request: PutVolumeRequest, options: CallOptions): Promise<void>;
   listContainers(options: CallOptions): Promise<ContainerState[]>;
+  /**
+   * What the pod's containers use.
+   * @param request `details`: also what must be asked process by process
+   */
+  stats(request: { details: boolean }, options: CallOptions): Promise<ContainerUse[]>;
+  /** Sets limits of a container's cgroup (v2 files): all of them, or none. */
+  updateContainer(request: { containerId: string; settings: CgroupSetting[] }, options: CallOptions): Promise<void>;
   execSync(
     request: { containerId: string; command: string[]; timeoutMs: number; maxOutputBytes: number },
     signal?: AbortSignal,

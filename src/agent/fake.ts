@@ -1,6 +1,6 @@
 /** An AgentHub without guests: keeps containers in memory and tells what a test makes happen. */
 import { HuskError } from '../base/errors.ts';
-import type { ContainerState, HelloResponse } from '../gen/agent/v1/agent.ts';
+import { type ContainerState, ContainerUse, type HelloResponse } from '../gen/agent/v1/agent.ts';
 import type { Agent, AgentEvents, AgentHub, CallOptions, ExecResult } from './agent.ts';
 
 interface FakeContainer {
@@ -121,6 +121,11 @@ export class FakeAgentHub implements AgentHub {
       putVolume: async () => void vm(),
       listContainers: async () =>
         [...vm().containers].map(([containerId, container]) => stateOf(containerId, container)),
+      stats: async () =>
+        [...vm().containers].map(([containerId]) =>
+          ContainerUse.fromPartial({ containerId, cgroup: { memory: { usageBytes: 1_024n } } }),
+        ),
+      updateContainer: async ({ containerId }) => void vm().container(containerId),
       execSync: async ({ containerId, command, maxOutputBytes }) => {
         vm().container(containerId);
         const result = this.exec(command);

@@ -82,6 +82,8 @@ export function gatewayAgent(
     },
     putVolume: async (value, options) => void (await call({ $case: 'putVolume', value }, options)),
     listContainers: async (options) => (await call({ $case: 'listContainers', value: {} }, options)).containers,
+    stats: async (value, options) => (await call({ $case: 'stats', value }, options)).containers,
+    updateContainer: async (value, options) => void (await call({ $case: 'updateContainer', value }, options)),
     execSync: (request, signal) => execSync(client, vmId, ready, { request, signal }),
   };
 }

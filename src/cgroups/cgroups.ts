@@ -1,9 +1,12 @@
 /** Cgroups of pods on the host: made, limited, emptied, removed. Both cgroup versions. */
 import { access, mkdir, readFile, rmdir, writeFile } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { sleep } from '../base/deadline.ts';
 import { HuskError, isErrno } from '../base/errors.ts';
+import type { CgroupUse } from '../gen/agent/v1/agent.ts';
 import { podCgroup, v1Controllers } from './paths.ts';
+import { readUseV1 } from './use-v1.ts';
+import { readUseV2 } from './use-v2.ts';
 
 export interface CgroupLimits {
   /** Upper bound of the pod's memory with the VM's own, in bytes. */
@@ -17,6 +20,11 @@ export interface Cgroups {
   create(parent: string, sandboxId: string, limits: CgroupLimits): Promise<string[]>;
   /** The directories without making them. */
   paths(parent: string, sandboxId: string): string[];
+  /**
+   * What a cgroup used, by its directories as `create` and `paths` give them, or by those below them.
+   * One that is gone: every part is absent.
+   */
+  use(directories: readonly string[]): Promise<CgroupUse>;
   /** Kills what still runs in it and removes it. Absent: success. */
   remove(parent: string, sandboxId: string): Promise<void>;
 }
@@ -58,6 +66,15 @@ class HostCgroups implements Cgroups {
 
   paths(parent: string, sandboxId: string): string[] {
     return this.#hierarchies.map((root) => join(root, podCgroup(parent, sandboxId)));
+  }
+
+  async use(directories: readonly string[]): Promise<CgroupUse> {
+    if (this.version === 2) return await readUseV2(directories[0] ?? '');
+    const byController = this.#hierarchies.flatMap((root): [string, string][] => {
+      const directory = directories.find((path) => path.startsWith(`${root}/`));
+      return directory === undefined ? [] : [[basename(root), directory]];
+    });
+    return await readUseV1(new Map(byController));
   }
 
   async create(parent: string, sandboxId: string, limits: CgroupLimits): Promise<string[]> {

@@ -91,7 +91,8 @@ export async function composeDaemon(config: Config, log: Log, failpoints: Failpo
 
 function openNetwork(config: Config, log: Log): Network {
   const folders = { configFolder: config.cniNetDir, pluginFolders: config.cniPluginDir };
-  return createNetwork({ ...folders, attachmentsFolder: join(config.rootDirectory, 'cni') }, log);
+  const netuse = join(config.binDirectory, 'husk-netuse');
+  return createNetwork({ ...folders, attachmentsFolder: join(config.rootDirectory, 'cni'), netuse }, log);
 }
 
 function openImages(config: Config, state: State, log: Log): Promise<ClosableImageStore> {

@@ -16,19 +16,26 @@ export function listContainers(
   { engine, images }: Pick<CriContext, 'engine' | 'images'>,
   request: ListContainersRequest,
 ): ListContainersResponse {
-  const { filter } = request;
+  return { containers: findContainers({ engine, images }, request.filter) };
+}
+
+/** The containers that pass the filter, as CRI lists them. */
+export function findContainers(
+  { engine, images }: Pick<CriContext, 'engine' | 'images'>,
+  filter: WireFilter | undefined,
+): Container[] {
   const wireState = filter?.state?.state;
   checkFilter(filter);
   const state = wireState === undefined ? undefined : fromContainerState(wireState);
   // A state that no container can have.
-  if (wireState !== undefined && state === undefined) return { containers: [] };
+  if (wireState !== undefined && state === undefined) return [];
   const found = engine.containers.list({
     id: filter?.id ?? '',
     sandboxId: filter?.podSandboxId ?? '',
     state,
     labels: filter?.labelSelector ?? {},
   });
-  return { containers: found.map((record) => itemOf(record, images)) };
+  return found.map((record) => itemOf(record, images));
 }
 
 function checkFilter(filter: WireFilter | undefined): void {

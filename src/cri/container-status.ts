@@ -6,6 +6,7 @@ import {
   type Mount,
 } from '../gen/cri/v1/api.ts';
 import type { ImageStore } from '../images/image-store.ts';
+import { resourcesOf } from '../pod/container-resources.ts';
 import type { ContainerRecord } from '../pod/records.ts';
 import { signalValue } from '../pod/stop-signal.ts';
 import type { CriContext } from './context.ts';
@@ -41,7 +42,7 @@ export function containerStatusOf(record: ContainerRecord, images: Pick<ImageSto
     annotations: record.annotations,
     mounts: config.mounts.map((mount) => withImageRef(mount, images)),
     logPath: record.logPath,
-    resources: { linux: config.linux?.resources, windows: undefined },
+    resources: { linux: resourcesOf(record), windows: undefined },
     imageId: record.imageId,
     user: userOf(record),
     stopSignal: signalValue(record.stopSignal),

@@ -28,7 +28,7 @@ export interface RuntimeInfo {
 }
 
 export interface CriContext {
-  readonly engine: Pick<PodEngine, 'sandboxes' | 'containers'>;
+  readonly engine: Pick<PodEngine, 'sandboxes' | 'containers' | 'stats' | 'events'>;
   readonly images: ImageStore;
   readonly network: NodeNetwork;
   readonly info: RuntimeInfo;

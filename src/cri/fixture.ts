@@ -1,9 +1,8 @@
 /** A whole CRI server over fakes on a real socket, and a client of it. For the tests of this folder. */
-import type { EventEmitter } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { ChannelCredentials, Metadata, type ServiceError } from '@grpc/grpc-js';
+import { ChannelCredentials, type ClientReadableStream, Metadata, type ServiceError } from '@grpc/grpc-js';
 import { HuskError } from '../base/errors.ts';
 import { silentLog } from '../base/log.ts';
 import { MemoryRecords } from '../base/memory-records.ts';
@@ -32,8 +31,8 @@ export interface Fixture {
     request: Request,
     options?: { readonly signal?: AbortSignal },
   ): Promise<Response>;
-  /** Waits for the end of a server stream that is to fail. */
-  firstOfStream(rpc: string, request: object): Promise<unknown>;
+  /** Calls an RPC that answers with a stream. */
+  stream<Response>(rpc: string, request: object): ClientReadableStream<Response>;
   /** A new daemon over the same records and the same node. */
   restart(): PodEngine;
   [Symbol.asyncDispose](): Promise<void>;
@@ -75,7 +74,7 @@ export async function startFixture(options: FixtureOptions = {}): Promise<Fixtur
     await server.close();
     await rm(folder, { recursive: true });
   };
-  const { call, firstOfStream } = clients;
+  const { call, stream } = clients;
   return {
     node,
     vm,
@@ -85,7 +84,7 @@ export async function startFixture(options: FixtureOptions = {}): Promise<Fixtur
     socket,
     network,
     call,
-    firstOfStream,
+    stream,
     restart: newEngine,
     [Symbol.asyncDispose]: dispose,
   };
@@ -124,7 +123,7 @@ function engineMaker(world: {
   return () => new PodEngine({ sandboxes, containers, images, policy, clock: fakeClock, log: silentLog, runtimes });
 }
 
-function connect(socket: string): Pick<Fixture, 'call' | 'firstOfStream'> & { close(): void } {
+function connect(socket: string): Pick<Fixture, 'call' | 'stream'> & { close(): void } {
   const options = { 'grpc.max_receive_message_length': 64 * 1024 * 1024 };
   const runtime = new RuntimeServiceClient(`unix:${socket}`, ChannelCredentials.createInsecure(), options);
   const image = new ImageServiceClient(`unix:${socket}`, ChannelCredentials.createInsecure(), options);
@@ -141,12 +140,9 @@ function connect(socket: string): Pick<Fixture, 'call' | 'firstOfStream'> & { cl
       signal?.addEventListener('abort', cancel, { once: true });
       return await promise;
     },
-    async firstOfStream(rpc, request) {
+    stream(rpc, request) {
       const client = rpc in runtime ? runtime : image;
-      const { promise, resolve, reject } = Promise.withResolvers<unknown>();
-      const stream: EventEmitter = Reflect.get(client, rpc).call(client, request);
-      stream.once('data', resolve).once('end', resolve).once('error', reject);
-      return await promise;
+      return Reflect.get(client, rpc).call(client, request);
     },
     close() {
       runtime.close();

@@ -26,7 +26,8 @@ export interface Instruments {
 }
 
 /** RPCs that a kubelet polls or asks each second, and that change nothing: their log is for debugging. */
-const quiet = /^(Version|Status|RuntimeConfig|List|PodSandboxStatus|ContainerStatus|ImageStatus|ImageFsInfo|ExecSync)/;
+export const quiet =
+  /^(Version|Status|RuntimeConfig|List|Stream|PodSandboxSta|ContainerSta|ImageStatus|ImageFsInfo|ExecSync)/;
 
 /** Makes a gRPC handler of an RPC's own. */
 export function instrument<Request, Response>(
@@ -79,9 +80,9 @@ function podOf<Request>(call: ServerUnaryCall<Decoded<Request>, unknown>, instru
 }
 
 /** The signal of one call: fires when the client leaves, when its deadline passes, when the server closes. */
-function callScope(
+export function callScope(
   rpc: string,
-  call: ServerUnaryCall<unknown, unknown>,
+  call: Pick<ServerUnaryCall<unknown, unknown>, 'cancelled' | 'once' | 'removeListener'>,
   closing: AbortSignal,
 ): { readonly signal: AbortSignal; end(): void } {
   const controller = new AbortController();

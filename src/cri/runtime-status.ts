@@ -17,7 +17,7 @@ export async function runtimeStatus(
     },
     info: request.verbose ? verbose(info) : {},
     runtimeHandlers: ['', ...info.handlers].map(handler),
-    features: { supplementalGroupsPolicy: false, userNamespacesHostNetwork: false },
+    features: { supplementalGroupsPolicy: true, userNamespacesHostNetwork: false },
   };
 }
 

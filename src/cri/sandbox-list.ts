@@ -16,7 +16,15 @@ export function listPodSandbox(
   { engine }: Pick<CriContext, 'engine'>,
   request: ListPodSandboxRequest,
 ): ListPodSandboxResponse {
-  return { items: engine.sandboxes.list(filterOf(request.filter)).map(itemOf) };
+  return { items: findSandboxes({ engine }, request.filter) };
+}
+
+/** The pods that pass the filter, as CRI lists them. */
+export function findSandboxes(
+  { engine }: Pick<CriContext, 'engine'>,
+  filter: PodSandboxFilter | undefined,
+): PodSandbox[] {
+  return engine.sandboxes.list(filterOf(filter)).map(itemOf);
 }
 
 function filterOf(filter: PodSandboxFilter | undefined): SandboxFilter {

@@ -19,14 +19,15 @@ export function podSandboxStatus(
   const config = PodSandboxConfig.decode(Buffer.from(record.configBase64, 'base64'));
   const containers = engine.containers.list({ id: '', sandboxId: record.id, state: undefined, labels: {} });
   return {
-    status: statusOf(record, config),
+    status: sandboxStatusOf(record, config),
     info: request.verbose ? { ...verbose(record, config), calls: JSON.stringify(podTraces?.of(record.id) ?? []) } : {},
     containersStatuses: containers.map((container) => containerStatusOf(container, images)),
     timestamp: clock.wallNs(),
   };
 }
 
-function statusOf(record: SandboxRecord, config: PodSandboxConfig): PodSandboxStatus {
+/** A pod as it stands. */
+export function sandboxStatusOf(record: SandboxRecord, config: PodSandboxConfig): PodSandboxStatus {
   const [ip = '', ...more] = record.status.ips;
   return {
     id: record.id,

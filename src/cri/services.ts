@@ -3,12 +3,18 @@ import type { MethodDefinition, ServiceDefinition, UntypedServiceImplementation 
 import { ImageServiceService, RuntimeServiceService } from '../gen/cri/v1/api.ts';
 import { createContainer } from './container-create.ts';
 import { execSync } from './container-exec-sync.ts';
+import { getContainerEvents } from './container-get-events.ts';
 import { listContainers } from './container-list.ts';
+import { listContainerStats } from './container-list-stats.ts';
 import { removeContainer } from './container-remove.ts';
 import { reopenContainerLog } from './container-reopen-log.ts';
 import { startContainer } from './container-start.ts';
+import { containerStats } from './container-stats.ts';
 import { containerStatus } from './container-status.ts';
 import { stopContainer } from './container-stop.ts';
+import { streamContainers } from './container-stream.ts';
+import { streamContainerStats } from './container-stream-stats.ts';
+import { updateContainerResources } from './container-update-resources.ts';
 import type { CriContext } from './context.ts';
 import { decodeRequest } from './decode.ts';
 import { imageFsInfo } from './image-fs-info.ts';
@@ -16,22 +22,27 @@ import { listImages } from './image-list.ts';
 import { pullImage } from './image-pull.ts';
 import { removeImage } from './image-remove.ts';
 import { imageStatus } from './image-status.ts';
+import { streamImages } from './image-stream.ts';
 import { type Handler, type Instruments, instrument } from './instrument.ts';
+import { instrumentStream, type StreamHandler } from './instrument-stream.ts';
 import { runtimeConfig } from './runtime-config.ts';
+import { listMetricDescriptors } from './runtime-list-metric-descriptors.ts';
 import { runtimeStatus } from './runtime-status.ts';
 import { updateRuntimeConfig } from './runtime-update-config.ts';
 import { runtimeVersion } from './runtime-version.ts';
 import { listPodSandbox } from './sandbox-list.ts';
+import { listPodSandboxMetrics } from './sandbox-list-metrics.ts';
+import { listPodSandboxStats } from './sandbox-list-stats.ts';
 import { removePodSandbox } from './sandbox-remove.ts';
 import { runPodSandbox } from './sandbox-run.ts';
+import { podSandboxStats } from './sandbox-stats.ts';
 import { podSandboxStatus } from './sandbox-status.ts';
 import { stopPodSandbox } from './sandbox-stop.ts';
-import {
-  unimplementedImageRpcs,
-  unimplementedRuntimeRpcs,
-  unimplementedStream,
-  unimplementedUnary,
-} from './unimplemented.ts';
+import { streamPodSandboxes } from './sandbox-stream.ts';
+import { streamPodSandboxMetrics } from './sandbox-stream-metrics.ts';
+import { streamPodSandboxStats } from './sandbox-stream-stats.ts';
+import { updatePodSandboxResources } from './sandbox-update-resources.ts';
+import { unimplementedRuntimeRpcs, unimplementedUnary } from './unimplemented.ts';
 
 /** The request and response of a method as the generated service has them. */
 type Served<Service, Missing extends keyof Service> = {
@@ -39,11 +50,13 @@ type Served<Service, Missing extends keyof Service> = {
     requestDeserialize: (bytes: Buffer) => infer Request;
     responseSerialize: (value: infer Response) => Buffer;
   }
-    ? Handler<Request, Response>
+    ? Service[Method] extends { responseStream: true }
+      ? StreamHandler<Request, Response>
+      : Handler<Request, Response>
     : never;
 };
 type RuntimeHandlers = Served<typeof RuntimeServiceService, (typeof unimplementedRuntimeRpcs)[number]>;
-type ImageHandlers = Served<typeof ImageServiceService, (typeof unimplementedImageRpcs)[number]>;
+type ImageHandlers = Served<typeof ImageServiceService, never>;
 
 /** A service ready for a grpc-js server. */
 export interface BoundService {
@@ -71,6 +84,20 @@ export function runtimeService(context: CriContext, instruments: Instruments): B
     listContainers: (request) => listContainers(context, request),
     execSync: (request, signal) => execSync(context, request, signal),
     reopenContainerLog: (request) => reopenContainerLog(context, request),
+    containerStats: (request) => containerStats(context, request),
+    listContainerStats: (request) => listContainerStats(context, request),
+    podSandboxStats: (request) => podSandboxStats(context, request),
+    listPodSandboxStats: (request) => listPodSandboxStats(context, request),
+    listMetricDescriptors: () => listMetricDescriptors(),
+    listPodSandboxMetrics: () => listPodSandboxMetrics(context),
+    updateContainerResources: (request, signal) => updateContainerResources(context, request, signal),
+    updatePodSandboxResources: (request) => updatePodSandboxResources(context, request),
+    getContainerEvents: (_request, signal) => getContainerEvents(context, signal),
+    streamPodSandboxes: (request) => streamPodSandboxes(context, request),
+    streamContainers: (request) => streamContainers(context, request),
+    streamContainerStats: (request) => streamContainerStats(context, request),
+    streamPodSandboxStats: (request) => streamPodSandboxStats(context, request),
+    streamPodSandboxMetrics: () => streamPodSandboxMetrics(context),
   };
   return bind(RuntimeServiceService, handlers, instruments);
 }
@@ -83,20 +110,22 @@ export function imageService(context: CriContext, instruments: Instruments): Bou
     pullImage: (request, signal) => pullImage(context, request, signal),
     removeImage: (request) => removeImage(context, request),
     imageFsInfo: () => imageFsInfo(context),
+    streamImages: (request) => streamImages(context, request),
   };
   return bind(ImageServiceService, handlers, instruments);
 }
 
 function bind(service: ServiceDefinition, handlers: object, instruments: Instruments): BoundService {
-  const served = new Map<string, Handler<unknown, unknown>>(Object.entries(handlers));
+  const served = new Map<string, Handler<unknown, unknown> & StreamHandler<unknown, unknown>>(Object.entries(handlers));
   const definition: Record<string, MethodDefinition<unknown, unknown>> = {};
   const implementation: UntypedServiceImplementation = {};
   for (const [name, method] of Object.entries(service)) {
     const rpc = method.path.slice(method.path.lastIndexOf('/') + 1);
     const handler = served.get(name);
     definition[name] = { ...method, requestDeserialize: (bytes) => decodeRequest(method.requestDeserialize, bytes) };
-    if (handler !== undefined) implementation[name] = instrument(rpc, handler, instruments);
-    else implementation[name] = method.responseStream ? unimplementedStream(rpc) : unimplementedUnary(rpc);
+    if (handler === undefined) implementation[name] = unimplementedUnary(rpc);
+    else if (method.responseStream) implementation[name] = instrumentStream(rpc, handler, instruments);
+    else implementation[name] = instrument(rpc, handler, instruments);
   }
   return { definition, implementation };
 }

@@ -1,43 +1,14 @@
 /** The RPCs of CRI that husk does not serve yet, by name. A client hears so, and falls back. */
-import type { ServerUnaryCall, ServerWritableStream, sendUnaryData, UntypedHandleCall } from '@grpc/grpc-js';
+import type { ServerUnaryCall, sendUnaryData, UntypedHandleCall } from '@grpc/grpc-js';
 import { HuskError } from '../base/errors.ts';
 import { toGrpcFailure } from './errors.ts';
 
 /** Methods of RuntimeService that answer Unimplemented, as the generated code spells them. */
-export const unimplementedRuntimeRpcs = [
-  'streamPodSandboxes',
-  'streamContainers',
-  'updateContainerResources',
-  'exec',
-  'attach',
-  'portForward',
-  'containerStats',
-  'listContainerStats',
-  'streamContainerStats',
-  'podSandboxStats',
-  'listPodSandboxStats',
-  'streamPodSandboxStats',
-  'checkpointContainer',
-  'getContainerEvents',
-  'listMetricDescriptors',
-  'listPodSandboxMetrics',
-  'streamPodSandboxMetrics',
-  'updatePodSandboxResources',
-] as const;
-
-/** Methods of ImageService that answer Unimplemented. */
-export const unimplementedImageRpcs = ['streamImages'] as const;
+export const unimplementedRuntimeRpcs = ['exec', 'attach', 'portForward', 'checkpointContainer'] as const;
 
 /** A unary handler that says so. */
 export function unimplementedUnary(rpc: string): UntypedHandleCall {
   return (_call: ServerUnaryCall<unknown, unknown>, callback: sendUnaryData<unknown>): void => callback(failure(rpc));
-}
-
-/** A server-streaming handler that says so, before any message: clients then use the unary RPC. */
-export function unimplementedStream(rpc: string): UntypedHandleCall {
-  return (call: ServerWritableStream<unknown, unknown>): void => {
-    call.emit('error', failure(rpc));
-  };
 }
 
 function failure(rpc: string): ReturnType<typeof toGrpcFailure> {

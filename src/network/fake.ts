@@ -1,7 +1,7 @@
 import { HuskError } from '../base/errors.ts';
 import { shortId } from '../base/ids.ts';
 import { attachmentOf } from './cni/request.ts';
-import type { Network, NetworkRequest, PodInterface } from './network.ts';
+import type { InterfaceUse, Network, NetworkRequest, PodInterface } from './network.ts';
 import { parsePodCidrs } from './pod-cidr.ts';
 
 /** The calls of a network that can be made to fail. */
@@ -82,6 +82,12 @@ export class FakeNetwork implements Network {
     this.#fail('removeNamespace');
     this.joined.delete(this.namespacePath(sandboxId));
     this.namespaces.delete(this.namespacePath(sandboxId));
+  }
+
+  async use(sandboxId: string): Promise<InterfaceUse[]> {
+    if (!this.attached.has(sandboxId)) return [];
+    const received = { rxBytes: 1n, rxPackets: 1n, rxErrors: 0n, rxDropped: 0n };
+    return [{ name: 'eth0', ...received, txBytes: 2n, txPackets: 1n, txErrors: 0n, txDropped: 0n }];
   }
 
   async setPodCidr(cidr: string): Promise<void> {

@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers/promises';
 import { describeError, HuskError, isKind } from '../base/errors.ts';
 import { run } from '../base/exec.ts';
 import type { Log } from '../base/log.ts';
@@ -8,8 +9,9 @@ import { type ConfigFolders, ConfigLoader } from './cni/load-config.ts';
 import { type Attachment, attachmentOf, interfaceName } from './cni/request.ts';
 import type { CniResult } from './cni/result.ts';
 import { type Dress, dressForDelete } from './cni/stand-in.ts';
+import { type InterfaceUse, readInterfaceUse } from './interface-use.ts';
 import { isNamespace, NamedNamespaces } from './netns.ts';
-import type { Network, NetworkRequest, PodInterface } from './network.ts';
+import { type Network, type NetworkRequest, type PodInterface, tapName } from './network.ts';
 import { parsePodCidrs, renderedName, writeFromTemplate } from './pod-cidr.ts';
 import { ipQueries, readPodInterface } from './pod-interface.ts';
 import { joinTap } from './tap/join-tap.ts';
@@ -21,6 +23,8 @@ export interface NetworkOptions extends ConfigFolders {
   readonly podCidrTemplate?: string;
   /** The longest that ADD of all plugins together, and DEL of each, may take. */
   readonly cniTimeoutMs?: number;
+  /** Path of the program husk-netuse. */
+  readonly netuse: string;
 }
 
 const defaultCniTimeoutMs = 60_000;
@@ -37,6 +41,8 @@ class HostNetwork implements Network {
   readonly #loader: ConfigLoader;
   readonly #attachments: AttachmentStore;
   readonly #namespaces = new NamedNamespaces('/run/netns');
+  readonly #asked = new Set<string>();
+  #look: Promise<Map<string, InterfaceUse[]>> | undefined;
 
   constructor(options: NetworkOptions, log: Log) {
     this.#options = options;
@@ -65,6 +71,22 @@ class HostNetwork implements Network {
 
   async removeNamespace(sandboxId: string): Promise<void> {
     await this.#namespaces.remove(sandboxId);
+  }
+
+  async use(sandboxId: string): Promise<readonly InterfaceUse[]> {
+    const path = this.namespacePath(sandboxId);
+    this.#asked.add(path);
+    this.#look ??= this.#lookAtAll();
+    return (await this.#look).get(path) ?? [];
+  }
+
+  /** A list of statistics asks for all pods in one turn of the event loop: one process answers them all. */
+  async #lookAtAll(): Promise<Map<string, InterfaceUse[]>> {
+    await setImmediate();
+    const paths = [...this.#asked];
+    this.#asked.clear();
+    this.#look = undefined;
+    return await readInterfaceUse(this.#options.netuse, paths, ['lo', tapName]);
   }
 
   async attach(request: NetworkRequest, signal?: AbortSignal): Promise<PodInterface> {

@@ -63,6 +63,22 @@ export function networkContract(
       });
     });
 
+    it('tells what the interfaces of each pod counted, and nothing of a pod that has none', async () => {
+      await withPod(async (first) => {
+        await withPod(async (second) => {
+          await network.attach(first);
+          const ids = [first.sandboxId, second.sandboxId, newSandboxId()];
+          const [used, bare, gone] = await Promise.all(ids.map((id) => network.use(id)));
+          assert.deepEqual(
+            used?.map(({ name }) => name),
+            ['eth0'],
+          );
+          assert.equal(typeof used?.[0]?.rxBytes, 'bigint');
+          assert.deepEqual([bare, gone], [[], []]);
+        });
+      });
+    });
+
     it('refuses to attach where there is no namespace', async () => {
       await assert.rejects(network.attach(podRequest(network, newSandboxId())), { kind: 'failed-precondition' });
     });

@@ -1,5 +1,9 @@
 /** A pod's network on the host: a namespace, the CNI plugins' work in it, and for VMs a tap. */
 
+import type { InterfaceUse } from './interface-use.ts';
+
+export type { InterfaceUse } from './interface-use.ts';
+
 export interface PortMapping {
   readonly protocol: 'tcp' | 'udp' | 'sctp';
   readonly containerPort: number;
@@ -57,6 +61,11 @@ export interface Network {
   detach(request: NetworkRequest): Promise<void>;
   /** Removes the namespace; absent is fine. */
   removeNamespace(sandboxId: string): Promise<void>;
+  /**
+   * What the interfaces of a pod counted, without loopback and without the tap; calls of one moment
+   * share one look. None when its namespace is gone.
+   */
+  use(sandboxId: string): Promise<readonly InterfaceUse[]>;
   /** The pod CIDR of UpdateRuntimeConfig, for configurations made from a template. */
   setPodCidr(cidr: string): Promise<void>;
 }

@@ -13,7 +13,10 @@ export function ociResources(resources: LinuxContainerResources | undefined, pri
   if (resources === undefined) return { devices };
   const memory = {
     ...positive('memory_limit_in_bytes', resources.memoryLimitInBytes, 'limit'),
-    ...positive('memory_swap_limit_in_bytes', resources.memorySwapLimitInBytes, 'swap'),
+    // -1 is how CRI and the runtime spec say that swap has no limit.
+    ...(resources.memorySwapLimitInBytes === -1n
+      ? { swap: -1 }
+      : positive('memory_swap_limit_in_bytes', resources.memorySwapLimitInBytes, 'swap')),
   };
   const cpu = {
     ...positive('cpu_shares', resources.cpuShares, 'shares'),

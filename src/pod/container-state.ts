@@ -30,6 +30,7 @@ export const intendedStatus: ContainerStatusRecord = {
   message: '',
   user: null,
   removing: false,
+  resourcesBase64: '',
 };
 
 /** The state in CRI's terms. */

@@ -3,8 +3,10 @@
  * tests of what stands above it. The `FakeNode` outlives the runtime, as a node outlives a daemon.
  */
 import { HuskError } from '../base/errors.ts';
+import { CgroupUse, ContainerUse } from '../gen/agent/v1/agent.ts';
 import type { ExecCommand, ExecSyncResult, PodRuntime, PodRuntimeEvents } from './pod-runtime.ts';
 import type { ContainerRecord, SandboxRecord, SandboxStatus } from './records.ts';
+import type { PodUse } from './usage.ts';
 
 type Method = Exclude<keyof PodRuntime, 'name'>;
 type Phase = 'created' | 'running' | 'exited';
@@ -67,6 +69,7 @@ export class FakeRuntime implements PodRuntime {
   readonly name: 'vm' | 'native';
   readonly events: PodRuntimeEvents;
   readonly #node: FakeNode;
+  #looks = 0n;
 
   constructor(name: 'vm' | 'native', node: FakeNode, events: PodRuntimeEvents) {
     this.name = name;
@@ -150,6 +153,31 @@ export class FakeRuntime implements PodRuntime {
 
   async reopenLog(_sandbox: SandboxRecord, container: ContainerRecord): Promise<void> {
     await this.#node.pass('reopenLog', container.id);
+  }
+
+  /** Each look finds a millisecond of processor time more. */
+  async stats(record: SandboxRecord, _request: unknown, signal: AbortSignal): Promise<PodUse> {
+    await this.#node.pass('stats', record.id, signal);
+    this.#looks += 1n;
+    const cgroup = { cpu: { usageNs: this.#looks * 1_000_000n }, memory: { usageBytes: 4_096n } };
+    const live = [...this.#containers(record)].filter(([, phase]) => phase !== 'exited');
+    return {
+      pod: CgroupUse.fromPartial(cgroup),
+      containers: new Map(
+        live.map(([containerId]) => [containerId, ContainerUse.fromPartial({ containerId, cgroup } as object)]),
+      ),
+      interfaces: [],
+      writableFolder: `/var/lib/husk/pods/${record.id}`,
+    };
+  }
+
+  async updateContainer(
+    _sandbox: SandboxRecord,
+    container: ContainerRecord,
+    _resources: unknown,
+    signal: AbortSignal,
+  ): Promise<void> {
+    await this.#node.pass('updateContainer', container.id, signal);
   }
 
   async recover(record: SandboxRecord): Promise<boolean> {

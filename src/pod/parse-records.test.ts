@@ -46,6 +46,7 @@ const container = {
     message: '',
     user: { uid: 0, gid: 0, supplementalGroups: [10] },
     removing: false,
+    resourcesBase64: '',
   },
 };
 

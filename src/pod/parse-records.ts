@@ -94,6 +94,8 @@ function parseContainerStatus(status: JsonObject): ContainerStatusRecord {
     message: asString(status['message'], 'status.message'),
     user: status['user'] === null ? null : parseUser(asObject(status['user'], 'status.user')),
     removing: asBoolean(status['removing'], 'status.removing'),
+    // Absent in records of before there were updates.
+    resourcesBase64: asBase64(status['resourcesBase64'] ?? '', 'status.resourcesBase64'),
   };
 }
 

@@ -1,8 +1,9 @@
 /** The seam between CRI and the two runtimes. `cri` knows this and nothing below it. */
 
-import type { ContainerConfig, PodSandboxConfig } from '../gen/cri/v1/api.ts';
+import type { ContainerConfig, LinuxContainerResources, PodSandboxConfig } from '../gen/cri/v1/api.ts';
 import type { Image } from './image-view.ts';
 import type { ContainerRecord, ContainerStatusRecord, SandboxRecord, SandboxStatus } from './records.ts';
+import type { PodUse } from './usage.ts';
 
 export interface ExecSyncResult {
   readonly stdout: Uint8Array;
@@ -75,6 +76,22 @@ export interface PodRuntime {
     signal: AbortSignal,
   ): Promise<ExecSyncResult>;
   reopenLog(sandbox: SandboxRecord, container: ContainerRecord): Promise<void>;
+  /**
+   * What the pod and its containers use now.
+   * @param request `details`: also descriptors, sockets and limits of processes
+   */
+  stats(sandbox: SandboxRecord, request: { readonly details: boolean }, signal: AbortSignal): Promise<PodUse>;
+  /**
+   * Sets limits of a container that was created and has not exited: all of them or, when one is
+   * refused, none. What is zero or empty stays as it is.
+   * @throws HuskError `invalid-argument`, `failed-precondition`
+   */
+  updateContainer(
+    sandbox: SandboxRecord,
+    container: ContainerRecord,
+    resources: LinuxContainerResources,
+    signal: AbortSignal,
+  ): Promise<void>;
   /**
    * Takes up a pod of an earlier daemon. False: it is gone, and its containers with it;
    * what is left of it has been taken away but for what removeSandbox removes.

@@ -80,4 +80,6 @@ export interface ContainerStatusRecord {
   readonly message: string;
   readonly user: { readonly uid: number; readonly gid: number; readonly supplementalGroups: readonly number[] } | null;
   readonly removing: boolean;
+  /** LinuxContainerResources in force since the last UpdateContainerResources, as configBase64; empty: as created. */
+  readonly resourcesBase64: string;
 }

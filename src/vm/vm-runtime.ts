@@ -3,13 +3,16 @@ import { rm } from 'node:fs/promises';
 import type { AgentEvents } from '../agent/agent.ts';
 import { withDeadline } from '../base/deadline.ts';
 import { describeError, HuskError } from '../base/errors.ts';
-import { PodSandboxConfig } from '../gen/cri/v1/api.ts';
+import { type LinuxContainerResources, PodSandboxConfig } from '../gen/cri/v1/api.ts';
+import { cgroupSettings } from '../oci/cgroup-settings.ts';
 import type { ContainerWish, ExecCommand, ExecSyncResult, PodRuntime } from '../pod/pod-runtime.ts';
 import type { ContainerRecord, ContainerStatusRecord, SandboxRecord, SandboxStatus } from '../pod/records.ts';
+import type { PodUse } from '../pod/usage.ts';
 import { createContainer } from './container-create.ts';
 import { exitOf, type LivePod } from './live-pod.ts';
 import type { VmRuntimeOptions } from './options.ts';
 import { logPositionPath, podFolders } from './pod-places.ts';
+import { podUse } from './pod-use.ts';
 import { recoverPod } from './sandbox-recover.ts';
 import { startPod } from './sandbox-run.ts';
 import { removePod, stopPod } from './sandbox-teardown.ts';
@@ -176,6 +179,22 @@ export class VmRuntime implements PodRuntime {
     if (log === undefined)
       throw new HuskError('failed-precondition', `reopen log of container "${container.id}": it has none`);
     await log.reopen();
+  }
+
+  async stats(sandbox: SandboxRecord, { details }: { details: boolean }, signal: AbortSignal): Promise<PodUse> {
+    const pod = await this.#need(sandbox.id);
+    return await podUse({ options: this.#options, pod, sandbox, details, signal });
+  }
+
+  async updateContainer(
+    sandbox: SandboxRecord,
+    container: ContainerRecord,
+    resources: LinuxContainerResources,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const pod = await this.#need(sandbox.id);
+    const settings = cgroupSettings(resources);
+    await pod.agent.updateContainer({ containerId: container.id, settings }, this.#call(signal));
   }
 
   #call(signal?: AbortSignal): { timeoutMs: number; signal?: AbortSignal } {

@@ -18,9 +18,10 @@ export async function startStandInRegistry(): Promise<TestRegistry> {
   const flags = ['-std=gnu11', '-O2', '-Wall', '-Wextra', '-Werror', '-static', '-s'];
   await run('gcc', [...flags, '-o', nonewprivs, join(here, 'c/nonewprivs.c')], { timeoutMs: 60_000 });
   const nginx = join(await unpackDebianPackage('nginx', cacheFolder), 'usr/sbin/nginx');
+  const busyboxShell = join(await unpackDebianPackage('busybox', cacheFolder), 'bin/busybox');
   const registry = await startRegistry();
   try {
-    await pushStandIns(registry, { nginx, nonewprivs });
+    await pushStandIns(registry, { busyboxShell, nginx, nonewprivs });
   } catch (caught) {
     await registry.stop();
     throw caught;

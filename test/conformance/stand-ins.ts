@@ -10,6 +10,8 @@ import { pushImage, type TestRegistry } from '../fixtures/registry.ts';
 
 /** The programs of this machine that go into images. */
 export interface Programs {
+  /** Debian's dynamic busybox: its shell, unlike the static one's, looks for programs in the file system. */
+  readonly busyboxShell: string;
   /** Debian's nginx, unpacked. */
   readonly nginx: string;
   /** Our static program of c/nonewprivs.c. */
@@ -30,7 +32,7 @@ export async function pushStandIns(registry: TestRegistry, programs: Programs): 
 
 /** Name and tag, without the registry, to image. */
 function standIns(programs: Programs): Map<string, BuiltImage> {
-  const base = baseLayer();
+  const base = baseLayer(programs.busyboxShell);
   const busybox = imageOf([base], { Cmd: ['sh'] });
   const tags = testImage(base, 'tags');
   const images: [string, BuiltImage][] = [
@@ -61,9 +63,14 @@ function imageOf(layers: readonly LayerSource[], config: object): BuiltImage {
   return buildImage(layers, { config: { Env: [path], ...config } });
 }
 
-/** Debian's busybox, with the two programs that it lacks and specs call: pgrep and ipcs. */
-function baseLayer(): LayerSource {
-  return { tar: busyboxTar({ extra: programsWithLibraries(['/usr/bin/pgrep', '/usr/bin/ipcs']) }) };
+/**
+ * Debian's static busybox, with the two programs that it lacks and specs call, pgrep and ipcs, and with
+ * another shell: the static one runs applets by itself, also those that a spec masked.
+ */
+function baseLayer(shell: string): LayerSource {
+  const extra = programsWithLibraries(['/usr/bin/pgrep', '/usr/bin/ipcs'], 'usr/bin/', [shell]);
+  // The whole layer is one tar, and of entries of one name the last counts.
+  return { tar: busyboxTar({ extra: [...extra, { name: 'bin/sh', data: readFileSync(shell), mode: 0o755 }] }) };
 }
 
 /** An image that differs from the others by a file; it stays up when it is started as it is. */
@@ -125,10 +132,10 @@ function nginxImage(base: LayerSource, program: string, port: number): BuiltImag
   });
 }
 
-/** Programs with the shared libraries and the loader that they name. */
-function programsWithLibraries(programs: readonly string[], folder = 'usr/bin/'): Entry[] {
+/** Programs with the shared libraries and the loader that they, and others, name. */
+function programsWithLibraries(programs: readonly string[], folder: string, others: readonly string[] = []): Entry[] {
   const libraries = new Set<string>();
-  for (const program of programs) {
+  for (const program of [...programs, ...others]) {
     const text = execFileSync('ldd', [program], { encoding: 'utf8' });
     for (const [, library = ''] of text.matchAll(/(?:=> |^\s+)(\/\S+)/gm)) libraries.add(library);
   }

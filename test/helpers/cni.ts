@@ -42,6 +42,7 @@ export function startCni(number: number): CniBench {
     pluginFolders: [join(folder, 'plugins'), '/usr/lib/cni'],
     attachmentsFolder: join(folder, 'attachments'),
     cniTimeoutMs: 20_000,
+    netuse: join(import.meta.dirname, '../../build/bin/husk-netuse'),
   };
   return {
     network: createNetwork(options, silentLog),

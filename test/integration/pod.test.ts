@@ -3,9 +3,11 @@ import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { status } from '@grpc/grpc-js';
 import { sleep } from '../../src/base/deadline.ts';
 import {
   ContainerState,
+  LinuxContainerResources,
   ListContainersRequest,
   ListPodSandboxRequest,
   PodSandboxState,
@@ -121,6 +123,56 @@ test('clones of one template share no secret and no identity', async () => {
       `${field}: ${values.join()}`,
     );
     assert.equal(new Set(values).size, count, `${field}: ${values.join()}`);
+  }
+});
+
+test('what a pod uses is told, and limits can be changed while it runs', async () => {
+  const pod = await runPod(daemon);
+  try {
+    const config = shell(image, 'dd if=/dev/zero of=/file bs=1M count=3 2>/dev/null; sleep 600', {
+      linux: { resources: { memoryLimitInBytes: 64n << 20n, cpuShares: 512n } },
+    });
+    const containerId = await startContainer(daemon, pod, config);
+    const read = async (file: string): Promise<string> => {
+      const cmd = ['cat', `/sys/fs/cgroup/${file}`];
+      return (await daemon.cri.execSync({ containerId, cmd, timeout: 30n })).stdout.toString().trim();
+    };
+    assert.equal(await read('memory.max'), String(64 << 20));
+    const resources = (fields: object): Parameters<typeof daemon.cri.updateContainerResources>[0] => {
+      const linux = LinuxContainerResources.fromPartial(fields);
+      return { containerId, linux, windows: undefined, annotations: {} };
+    };
+    await daemon.cri.updateContainerResources(resources({ memoryLimitInBytes: 96n << 20n, cpuShares: 1024n }));
+    assert.deepEqual([await read('memory.max'), await read('cpu.weight')], [String(96 << 20), '39']);
+    // Below what is in use: refused, and what came before it in the same call is set back.
+    const tooLow = daemon.cri.updateContainerResources(resources({ memoryLimitInBytes: 4096n, cpuShares: 2n }));
+    await assert.rejects(tooLow, { code: status.FAILED_PRECONDITION, details: /memory.max to 4096/ });
+    assert.equal(await read('cpu.weight'), '39');
+    const { status: after } = await daemon.cri.containerStatus({ containerId, verbose: false });
+    assert.equal(after?.resources?.linux?.memoryLimitInBytes, 96n << 20n);
+
+    const { stats } = await daemon.cri.containerStats({ containerId });
+    assert.ok((stats?.cpu?.usageCoreNanoSeconds?.value ?? 0n) > 0n);
+    assert.ok((stats?.memory?.workingSetBytes?.value ?? 0n) > 0n);
+    assert.ok((stats?.writableLayer?.usedBytes?.value ?? 0n) >= 3n << 20n, 'what it wrote counts');
+    const { stats: ofPod } = await daemon.cri.podSandboxStats({ podSandboxId: pod.id });
+    const inGuest = stats?.memory?.usageBytes?.value ?? 0n;
+    assert.ok((ofPod?.linux?.memory?.usageBytes?.value ?? 0n) > inGuest, 'the virtual machine itself counts');
+    assert.equal(ofPod?.linux?.network?.defaultInterface?.name, 'eth0');
+    assert.ok((ofPod.linux.network.defaultInterface.txBytes?.value ?? 0n) > 0n);
+    const { podMetrics } = await daemon.cri.listPodSandboxMetrics({});
+    const metrics = podMetrics.find(({ podSandboxId }) => podSandboxId === pod.id);
+    const told = new Set([
+      ...(metrics?.metrics ?? []).map(({ name }) => name),
+      ...(metrics?.containerMetrics[0]?.metrics ?? []).map(({ name }) => name),
+    ]);
+    const { descriptors } = await daemon.cri.listMetricDescriptors({});
+    assert.deepEqual(
+      descriptors.map(({ name }) => name).filter((name) => !told.has(name)),
+      [],
+    );
+  } finally {
+    await remove(pod.id);
   }
 });
 

@@ -4,6 +4,7 @@ import {
   type AgentServer,
   AgentService,
   type ContainerExited,
+  ContainerUse,
   type Event,
   type EventsRequest,
   type ExecMessage,
@@ -94,6 +95,12 @@ export class FakeAgent {
     return known;
   }
 
+  #use(): ContainerUse[] {
+    return [...this.containers.keys()].map((containerId) =>
+      ContainerUse.fromPartial({ containerId, cgroup: { memory: { usageBytes: 1_024n } } }),
+    );
+  }
+
   #handlers(): AgentServer {
     return {
       hello: (call, done) => {
@@ -133,6 +140,8 @@ export class FakeAgent {
         done(null, {
           containers: [...this.containers].map(([containerId, { state, exited }]) => ({ containerId, state, exited })),
         }),
+      stats: (_call, done) => done(null, { containers: this.#use() }),
+      updateContainer: (_call, done) => done(null, {}),
       exec: (call) => {
         if (this.#script.exec !== undefined) return this.#script.exec(call);
         call.write({ kind: { $case: 'stdout', value: Buffer.from(call.request.command.join(' ')) } });

@@ -7,6 +7,7 @@ import {
   checkCreateContainer,
   checkStartContainer,
 } from '../check/answers.ts';
+import { checkStats } from '../check/stats.ts';
 import type { Gateway, Vm } from '../gateway.ts';
 import { timeoutOf } from './reply.ts';
 
@@ -62,6 +63,14 @@ async function answer(vm: Vm, request: Request, limits: { timeoutMs: number; sig
         states(given, known);
       return { $case, value: await vm.call($case, request.value, { ...limits, check }) };
     }
+    case 'stats': {
+      const known = (id: string): boolean => vm.containers.has(id);
+      const check = (given: Parameters<typeof checkStats>[0]): ReturnType<typeof checkStats> =>
+        checkStats(given, known);
+      return { $case, value: await vm.call($case, request.value, { ...limits, check }) };
+    }
+    case 'updateContainer':
+      return { $case, value: await vm.call($case, request.value, empty) };
     default:
       return $case satisfies never;
   }

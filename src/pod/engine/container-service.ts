@@ -1,7 +1,8 @@
 /** Containers: create, start, stop, remove, tell. */
 import { HuskError } from '../../base/errors.ts';
 import type { ContainerId } from '../../base/ids.ts';
-import type { ContainerConfig } from '../../gen/cri/v1/api.ts';
+import type { ContainerConfig, LinuxContainerResources } from '../../gen/cri/v1/api.ts';
+import { encodeResources, mergeResources, resourcesOf } from '../container-resources.ts';
 import { canExec, canStart, canStop, containerState, ended } from '../container-state.ts';
 import { type ContainerFilter, containerMatches } from '../filter.ts';
 import type { ExecSyncResult, PodRuntime } from '../pod-runtime.ts';
@@ -14,6 +15,8 @@ import { runtimeOf } from './runtimes.ts';
 
 /** Below the two minutes that a kubelet gives the call. */
 const startMs = 100_000;
+/** Files of a cgroup are written in no time; the rest is for a busy guest. */
+const updateMs = 60_000;
 /** Beyond this a number of seconds is as good as for ever, and no timer takes it in milliseconds. */
 const maxSeconds = 2_000_000;
 /** Exit code of a container that could not be started, as other runtimes have it. */
@@ -128,6 +131,26 @@ export class ContainerService {
       { command, timeoutSeconds: Math.min(timeoutSeconds, maxSeconds) },
       signal,
     );
+  }
+
+  /**
+   * Changes limits of a container that has not exited: all of them or, when one is refused, none.
+   * What is zero or empty stays as it is. ContainerStatus tells the new limits.
+   * @throws HuskError `not-found`, `failed-precondition`, `invalid-argument`
+   */
+  async updateResources(idOrPrefix: string, change: LinuxContainerResources, signal: AbortSignal): Promise<void> {
+    const { sandboxId, id } = this.get(idOrPrefix);
+    await inTurn(this.#core, { key: sandboxId, what: 'UpdateContainerResources', signal }, async () => {
+      const { sandbox, container, runtime } = this.#find(id);
+      const state = containerState(container.status);
+      if (state === 'exited' || container.status.removing) throw wrongState(container, state, 'created or running');
+      await bounded('UpdateContainerResources', updateMs, signal, (inner) =>
+        runtime.updateContainer(sandbox, container, change, inner),
+      );
+      const resourcesBase64 = encodeResources(mergeResources(resourcesOf(container), change));
+      this.#core.store.patchContainer(id, { resourcesBase64 });
+      this.#core.log.info({ sandbox: sandboxId, container: id }, 'limits of the container are changed');
+    });
   }
 
   /** Opens the log path anew. A container without a log has nothing to open. @throws HuskError `not-found`, `failed-precondition` */

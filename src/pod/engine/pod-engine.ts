@@ -12,11 +12,13 @@ import type { ContainerRecord, SandboxRecord } from '../records.ts';
 import { ContainerService } from './container-service.ts';
 import type { EngineCore } from './core.ts';
 import { KeyedMutex } from './keyed-mutex.ts';
+import type { PodEvents } from './pod-events.ts';
 import { PodStore } from './pod-store.ts';
 import { recover } from './recovery.ts';
 import { runtimeEvents } from './runtime-events.ts';
 import type { PodRuntimes } from './runtimes.ts';
 import { SandboxService } from './sandbox-service.ts';
+import { StatsService } from './stats-service.ts';
 
 export interface PodEngineOptions {
   readonly sandboxes: RecordStore<SandboxRecord>;
@@ -33,16 +35,21 @@ export interface PodEngineOptions {
 export class PodEngine {
   readonly sandboxes: SandboxService;
   readonly containers: ContainerService;
+  readonly stats: StatsService;
+  /** What happens to pods and containers. */
+  readonly events: Pick<PodEvents, 'listen'>;
   readonly #core: EngineCore;
 
   /** @throws HuskError `failed-precondition` for a record of an unknown version */
   constructor(options: PodEngineOptions) {
     const { images, policy, clock, log } = options;
-    const store = new PodStore(options.sandboxes, options.containers);
+    const store = new PodStore(options.sandboxes, options.containers, clock);
     const shared = { store, mutex: new KeyedMutex(), images, policy, clock, log };
     this.#core = { ...shared, runtimes: options.runtimes(runtimeEvents(shared)) };
     this.sandboxes = new SandboxService(this.#core);
     this.containers = new ContainerService(this.#core);
+    this.stats = new StatsService(this.#core);
+    this.events = store.events;
   }
 
   /** Finishes or takes back what an earlier daemon left half done, and takes up what lives. Never throws. */

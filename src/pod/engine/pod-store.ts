@@ -1,22 +1,27 @@
 /** The records of pods and containers, with the names they hold. */
+import type { Clock } from '../../base/clock.ts';
 import { HuskError } from '../../base/errors.ts';
 import type { RecordStore } from '../../base/records.ts';
 import { findById } from '../id-lookup.ts';
 import { containerName, NameRegistry, sandboxName } from '../names.ts';
 import type { ContainerRecord, ContainerStatusRecord, SandboxRecord, SandboxStatus } from '../records.ts';
+import { containerEvent, type PodEventKind, PodEvents, sandboxEvents } from './pod-events.ts';
 
 /** Version of the records that this code reads and writes. */
 const knownVersion = 1;
 
-/** Bookkeeping only: every method is one synchronous step. */
+/** Bookkeeping only: every method is one synchronous step. Who listens to `events` hears of every change. */
 export class PodStore {
   readonly #sandboxes: RecordStore<SandboxRecord>;
   readonly #containers: RecordStore<ContainerRecord>;
   readonly #sandboxNames = new NameRegistry('pod sandbox');
   readonly #containerNames = new NameRegistry('container');
+  readonly #clock: Clock;
+  readonly events: PodEvents = new PodEvents();
 
   /** @throws HuskError `failed-precondition` for a record of another version */
-  constructor(sandboxes: RecordStore<SandboxRecord>, containers: RecordStore<ContainerRecord>) {
+  constructor(sandboxes: RecordStore<SandboxRecord>, containers: RecordStore<ContainerRecord>, clock: Clock) {
+    this.#clock = clock;
     this.#sandboxes = sandboxes;
     this.#containers = containers;
     for (const record of sandboxes.list()) {
@@ -87,6 +92,7 @@ export class PodStore {
     if (record === undefined) return undefined;
     const changed = { ...record, status: { ...record.status, ...change } };
     this.#sandboxes.put(id, changed);
+    this.#tellOfSandbox(record, changed);
     return changed;
   }
 
@@ -96,17 +102,38 @@ export class PodStore {
     if (record === undefined) return undefined;
     const changed = { ...record, status: { ...record.status, ...change } };
     this.#containers.put(id, changed);
+    this.#tellOfContainer(record, changed);
     return changed;
   }
 
   dropSandbox(record: SandboxRecord): void {
+    const last = this.#sandboxes.get(record.id);
     this.#sandboxes.delete(record.id);
+    if (last !== undefined) this.#tellOfSandbox(last, undefined);
     this.#sandboxNames.release(sandboxName(record.metadata), record.id);
   }
 
   dropContainer(record: ContainerRecord): void {
+    const last = this.#containers.get(record.id);
     this.#containers.delete(record.id);
+    if (last !== undefined) this.#tellOfContainer(last, undefined);
     this.#containerNames.release(containerName(record.sandboxId, record.metadata), record.id);
+  }
+
+  #tellOfSandbox(before: SandboxRecord, after: SandboxRecord | undefined): void {
+    for (const kind of sandboxEvents(before, after)) this.#tell(kind, before.id, after ?? before);
+  }
+
+  #tellOfContainer(before: ContainerRecord, after: ContainerRecord | undefined): void {
+    const kind = containerEvent(before, after);
+    if (kind !== undefined) this.#tell(kind, before.id, this.#sandboxes.get(before.sandboxId));
+  }
+
+  #tell(kind: PodEventKind, id: string, sandbox: SandboxRecord | undefined): void {
+    if (!this.events.wanted) return;
+    const containers = sandbox === undefined ? [] : this.containersOf(sandbox.id);
+    const atNs = this.#clock.wallNs();
+    this.events.tell({ kind, id, atNs, sandbox, containers: containers.filter(({ status }) => !status.intended) });
   }
 }
 

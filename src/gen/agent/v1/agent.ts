@@ -364,6 +364,136 @@ export interface ContainerExited {
   finishedAtNs: bigint;
 }
 
+export interface StatsRequest {
+  /** Also what must be looked up process by process: `ContainerUse.processes`. */
+  details: boolean;
+}
+
+export interface StatsResponse {
+  containers: ContainerUse[];
+}
+
+export interface ContainerUse {
+  containerId: string;
+  cgroup:
+    | CgroupUse
+    | undefined;
+  /** What the container wrote beside its image. Counted now and then, not at every call. */
+  writableLayer: FilesystemUse | undefined;
+  processes: ProcessesUse | undefined;
+}
+
+/** What a cgroup used, in the names of cgroup v2. A part that the kernel does not account is absent. */
+export interface CgroupUse {
+  cpu: CpuUse | undefined;
+  memory: MemoryUse | undefined;
+  io: IoUse | undefined;
+  pids: PidsUse | undefined;
+  hugetlb: HugetlbUse[];
+}
+
+export interface CpuUse {
+  usageNs: bigint;
+  userNs: bigint;
+  systemNs: bigint;
+  periods: bigint;
+  throttledPeriods: bigint;
+  throttledNs: bigint;
+  pressure: Pressure | undefined;
+}
+
+export interface MemoryUse {
+  usageBytes: bigint;
+  /** Usage without the page cache that has not been used lately: what the kubelet evicts by. */
+  workingSetBytes: bigint;
+  rssBytes: bigint;
+  cacheBytes: bigint;
+  mappedFileBytes: bigint;
+  kernelBytes: bigint;
+  swapBytes: bigint;
+  /** The most that it ever was; 0 where the kernel does not keep it. */
+  maxUsageBytes: bigint;
+  /** 0: none. */
+  limitBytes: bigint;
+  /** How often the limit was hit. */
+  limitHits: bigint;
+  pageFaults: bigint;
+  majorPageFaults: bigint;
+  oomKills: bigint;
+  pressure: Pressure | undefined;
+}
+
+export interface IoUse {
+  devices: DeviceUse[];
+  pressure: Pressure | undefined;
+}
+
+export interface DeviceUse {
+  major: number;
+  minor: number;
+  readBytes: bigint;
+  writeBytes: bigint;
+  reads: bigint;
+  writes: bigint;
+}
+
+export interface PidsUse {
+  processes: bigint;
+  threads: bigint;
+  /** 0: none. */
+  maxThreads: bigint;
+}
+
+export interface HugetlbUse {
+  /** `2MB`, `1GB`. */
+  pageSize: string;
+  usageBytes: bigint;
+  maxUsageBytes: bigint;
+}
+
+/** Pressure stall information (Documentation/accounting/psi.rst). */
+export interface Pressure {
+  some: PressureLine | undefined;
+  full: PressureLine | undefined;
+}
+
+export interface PressureLine {
+  totalUs: bigint;
+  avg10: number;
+  avg60: number;
+  avg300: number;
+}
+
+export interface FilesystemUse {
+  usedBytes: bigint;
+  inodesUsed: bigint;
+  /** Of the file system that it lies on. */
+  totalBytes: bigint;
+  totalInodes: bigint;
+  freeInodes: bigint;
+}
+
+export interface ProcessesUse {
+  fileDescriptors: bigint;
+  sockets: bigint;
+  /** Soft limit of open files of the first process. */
+  openFilesLimit: bigint;
+}
+
+export interface UpdateContainerRequest {
+  containerId: string;
+  /** Limits of cgroup v2, name of the file to its content, in the order in which they are to be set. */
+  settings: CgroupSetting[];
+}
+
+export interface CgroupSetting {
+  file: string;
+  value: string;
+}
+
+export interface UpdateContainerResponse {
+}
+
 function createBaseHelloRequest(): HelloRequest {
   return { nonce: Buffer.alloc(0) };
 }
@@ -3882,6 +4012,1699 @@ export const ContainerExited: MessageFns<ContainerExited> = {
   },
 };
 
+function createBaseStatsRequest(): StatsRequest {
+  return { details: false };
+}
+
+export const StatsRequest: MessageFns<StatsRequest> = {
+  encode(message: StatsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.details !== false) {
+      writer.uint32(8).bool(message.details);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): StatsRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseStatsRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.details = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<StatsRequest>, I>>(base?: I): StatsRequest {
+    return StatsRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<StatsRequest>, I>>(object: I): StatsRequest {
+    const message = createBaseStatsRequest();
+    message.details = object.details ?? false;
+    return message;
+  },
+};
+
+function createBaseStatsResponse(): StatsResponse {
+  return { containers: [] };
+}
+
+export const StatsResponse: MessageFns<StatsResponse> = {
+  encode(message: StatsResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.containers) {
+      ContainerUse.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): StatsResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseStatsResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.containers.push(ContainerUse.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<StatsResponse>, I>>(base?: I): StatsResponse {
+    return StatsResponse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<StatsResponse>, I>>(object: I): StatsResponse {
+    const message = createBaseStatsResponse();
+    message.containers = object.containers?.map((e) => ContainerUse.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseContainerUse(): ContainerUse {
+  return { containerId: "", cgroup: undefined, writableLayer: undefined, processes: undefined };
+}
+
+export const ContainerUse: MessageFns<ContainerUse> = {
+  encode(message: ContainerUse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.containerId !== "") {
+      writer.uint32(10).string(message.containerId);
+    }
+    if (message.cgroup !== undefined) {
+      CgroupUse.encode(message.cgroup, writer.uint32(18).fork()).join();
+    }
+    if (message.writableLayer !== undefined) {
+      FilesystemUse.encode(message.writableLayer, writer.uint32(26).fork()).join();
+    }
+    if (message.processes !== undefined) {
+      ProcessesUse.encode(message.processes, writer.uint32(34).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ContainerUse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseContainerUse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.containerId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.cgroup = CgroupUse.decode(reader, reader.uint32());
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.writableLayer = FilesystemUse.decode(reader, reader.uint32());
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.processes = ProcessesUse.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<ContainerUse>, I>>(base?: I): ContainerUse {
+    return ContainerUse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ContainerUse>, I>>(object: I): ContainerUse {
+    const message = createBaseContainerUse();
+    message.containerId = object.containerId ?? "";
+    message.cgroup = (object.cgroup !== undefined && object.cgroup !== null)
+      ? CgroupUse.fromPartial(object.cgroup)
+      : undefined;
+    message.writableLayer = (object.writableLayer !== undefined && object.writableLayer !== null)
+      ? FilesystemUse.fromPartial(object.writableLayer)
+      : undefined;
+    message.processes = (object.processes !== undefined && object.processes !== null)
+      ? ProcessesUse.fromPartial(object.processes)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseCgroupUse(): CgroupUse {
+  return { cpu: undefined, memory: undefined, io: undefined, pids: undefined, hugetlb: [] };
+}
+
+export const CgroupUse: MessageFns<CgroupUse> = {
+  encode(message: CgroupUse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.cpu !== undefined) {
+      CpuUse.encode(message.cpu, writer.uint32(10).fork()).join();
+    }
+    if (message.memory !== undefined) {
+      MemoryUse.encode(message.memory, writer.uint32(18).fork()).join();
+    }
+    if (message.io !== undefined) {
+      IoUse.encode(message.io, writer.uint32(26).fork()).join();
+    }
+    if (message.pids !== undefined) {
+      PidsUse.encode(message.pids, writer.uint32(34).fork()).join();
+    }
+    for (const v of message.hugetlb) {
+      HugetlbUse.encode(v!, writer.uint32(42).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CgroupUse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCgroupUse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.cpu = CpuUse.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.memory = MemoryUse.decode(reader, reader.uint32());
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.io = IoUse.decode(reader, reader.uint32());
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.pids = PidsUse.decode(reader, reader.uint32());
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.hugetlb.push(HugetlbUse.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<CgroupUse>, I>>(base?: I): CgroupUse {
+    return CgroupUse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<CgroupUse>, I>>(object: I): CgroupUse {
+    const message = createBaseCgroupUse();
+    message.cpu = (object.cpu !== undefined && object.cpu !== null) ? CpuUse.fromPartial(object.cpu) : undefined;
+    message.memory = (object.memory !== undefined && object.memory !== null)
+      ? MemoryUse.fromPartial(object.memory)
+      : undefined;
+    message.io = (object.io !== undefined && object.io !== null) ? IoUse.fromPartial(object.io) : undefined;
+    message.pids = (object.pids !== undefined && object.pids !== null) ? PidsUse.fromPartial(object.pids) : undefined;
+    message.hugetlb = object.hugetlb?.map((e) => HugetlbUse.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseCpuUse(): CpuUse {
+  return {
+    usageNs: 0n,
+    userNs: 0n,
+    systemNs: 0n,
+    periods: 0n,
+    throttledPeriods: 0n,
+    throttledNs: 0n,
+    pressure: undefined,
+  };
+}
+
+export const CpuUse: MessageFns<CpuUse> = {
+  encode(message: CpuUse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.usageNs !== 0n) {
+      if (BigInt.asUintN(64, message.usageNs) !== message.usageNs) {
+        throw new globalThis.Error("value provided for field message.usageNs of type uint64 too large");
+      }
+      writer.uint32(8).uint64(message.usageNs);
+    }
+    if (message.userNs !== 0n) {
+      if (BigInt.asUintN(64, message.userNs) !== message.userNs) {
+        throw new globalThis.Error("value provided for field message.userNs of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.userNs);
+    }
+    if (message.systemNs !== 0n) {
+      if (BigInt.asUintN(64, message.systemNs) !== message.systemNs) {
+        throw new globalThis.Error("value provided for field message.systemNs of type uint64 too large");
+      }
+      writer.uint32(24).uint64(message.systemNs);
+    }
+    if (message.periods !== 0n) {
+      if (BigInt.asUintN(64, message.periods) !== message.periods) {
+        throw new globalThis.Error("value provided for field message.periods of type uint64 too large");
+      }
+      writer.uint32(32).uint64(message.periods);
+    }
+    if (message.throttledPeriods !== 0n) {
+      if (BigInt.asUintN(64, message.throttledPeriods) !== message.throttledPeriods) {
+        throw new globalThis.Error("value provided for field message.throttledPeriods of type uint64 too large");
+      }
+      writer.uint32(40).uint64(message.throttledPeriods);
+    }
+    if (message.throttledNs !== 0n) {
+      if (BigInt.asUintN(64, message.throttledNs) !== message.throttledNs) {
+        throw new globalThis.Error("value provided for field message.throttledNs of type uint64 too large");
+      }
+      writer.uint32(48).uint64(message.throttledNs);
+    }
+    if (message.pressure !== undefined) {
+      Pressure.encode(message.pressure, writer.uint32(58).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CpuUse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCpuUse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.usageNs = reader.uint64() as bigint;
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.userNs = reader.uint64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.systemNs = reader.uint64() as bigint;
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.periods = reader.uint64() as bigint;
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.throttledPeriods = reader.uint64() as bigint;
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.throttledNs = reader.uint64() as bigint;
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.pressure = Pressure.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<CpuUse>, I>>(base?: I): CpuUse {
+    return CpuUse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<CpuUse>, I>>(object: I): CpuUse {
+    const message = createBaseCpuUse();
+    message.usageNs = (object.usageNs !== undefined && object.usageNs !== null) ? BigInt(object.usageNs) : 0n;
+    message.userNs = (object.userNs !== undefined && object.userNs !== null) ? BigInt(object.userNs) : 0n;
+    message.systemNs = (object.systemNs !== undefined && object.systemNs !== null) ? BigInt(object.systemNs) : 0n;
+    message.periods = (object.periods !== undefined && object.periods !== null) ? BigInt(object.periods) : 0n;
+    message.throttledPeriods = (object.throttledPeriods !== undefined && object.throttledPeriods !== null)
+      ? BigInt(object.throttledPeriods)
+      : 0n;
+    message.throttledNs = (object.throttledNs !== undefined && object.throttledNs !== null)
+      ? BigInt(object.throttledNs)
+      : 0n;
+    message.pressure = (object.pressure !== undefined && object.pressure !== null)
+      ? Pressure.fromPartial(object.pressure)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseMemoryUse(): MemoryUse {
+  return {
+    usageBytes: 0n,
+    workingSetBytes: 0n,
+    rssBytes: 0n,
+    cacheBytes: 0n,
+    mappedFileBytes: 0n,
+    kernelBytes: 0n,
+    swapBytes: 0n,
+    maxUsageBytes: 0n,
+    limitBytes: 0n,
+    limitHits: 0n,
+    pageFaults: 0n,
+    majorPageFaults: 0n,
+    oomKills: 0n,
+    pressure: undefined,
+  };
+}
+
+export const MemoryUse: MessageFns<MemoryUse> = {
+  encode(message: MemoryUse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.usageBytes !== 0n) {
+      if (BigInt.asUintN(64, message.usageBytes) !== message.usageBytes) {
+        throw new globalThis.Error("value provided for field message.usageBytes of type uint64 too large");
+      }
+      writer.uint32(8).uint64(message.usageBytes);
+    }
+    if (message.workingSetBytes !== 0n) {
+      if (BigInt.asUintN(64, message.workingSetBytes) !== message.workingSetBytes) {
+        throw new globalThis.Error("value provided for field message.workingSetBytes of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.workingSetBytes);
+    }
+    if (message.rssBytes !== 0n) {
+      if (BigInt.asUintN(64, message.rssBytes) !== message.rssBytes) {
+        throw new globalThis.Error("value provided for field message.rssBytes of type uint64 too large");
+      }
+      writer.uint32(24).uint64(message.rssBytes);
+    }
+    if (message.cacheBytes !== 0n) {
+      if (BigInt.asUintN(64, message.cacheBytes) !== message.cacheBytes) {
+        throw new globalThis.Error("value provided for field message.cacheBytes of type uint64 too large");
+      }
+      writer.uint32(32).uint64(message.cacheBytes);
+    }
+    if (message.mappedFileBytes !== 0n) {
+      if (BigInt.asUintN(64, message.mappedFileBytes) !== message.mappedFileBytes) {
+        throw new globalThis.Error("value provided for field message.mappedFileBytes of type uint64 too large");
+      }
+      writer.uint32(40).uint64(message.mappedFileBytes);
+    }
+    if (message.kernelBytes !== 0n) {
+      if (BigInt.asUintN(64, message.kernelBytes) !== message.kernelBytes) {
+        throw new globalThis.Error("value provided for field message.kernelBytes of type uint64 too large");
+      }
+      writer.uint32(48).uint64(message.kernelBytes);
+    }
+    if (message.swapBytes !== 0n) {
+      if (BigInt.asUintN(64, message.swapBytes) !== message.swapBytes) {
+        throw new globalThis.Error("value provided for field message.swapBytes of type uint64 too large");
+      }
+      writer.uint32(56).uint64(message.swapBytes);
+    }
+    if (message.maxUsageBytes !== 0n) {
+      if (BigInt.asUintN(64, message.maxUsageBytes) !== message.maxUsageBytes) {
+        throw new globalThis.Error("value provided for field message.maxUsageBytes of type uint64 too large");
+      }
+      writer.uint32(64).uint64(message.maxUsageBytes);
+    }
+    if (message.limitBytes !== 0n) {
+      if (BigInt.asUintN(64, message.limitBytes) !== message.limitBytes) {
+        throw new globalThis.Error("value provided for field message.limitBytes of type uint64 too large");
+      }
+      writer.uint32(72).uint64(message.limitBytes);
+    }
+    if (message.limitHits !== 0n) {
+      if (BigInt.asUintN(64, message.limitHits) !== message.limitHits) {
+        throw new globalThis.Error("value provided for field message.limitHits of type uint64 too large");
+      }
+      writer.uint32(80).uint64(message.limitHits);
+    }
+    if (message.pageFaults !== 0n) {
+      if (BigInt.asUintN(64, message.pageFaults) !== message.pageFaults) {
+        throw new globalThis.Error("value provided for field message.pageFaults of type uint64 too large");
+      }
+      writer.uint32(88).uint64(message.pageFaults);
+    }
+    if (message.majorPageFaults !== 0n) {
+      if (BigInt.asUintN(64, message.majorPageFaults) !== message.majorPageFaults) {
+        throw new globalThis.Error("value provided for field message.majorPageFaults of type uint64 too large");
+      }
+      writer.uint32(96).uint64(message.majorPageFaults);
+    }
+    if (message.oomKills !== 0n) {
+      if (BigInt.asUintN(64, message.oomKills) !== message.oomKills) {
+        throw new globalThis.Error("value provided for field message.oomKills of type uint64 too large");
+      }
+      writer.uint32(104).uint64(message.oomKills);
+    }
+    if (message.pressure !== undefined) {
+      Pressure.encode(message.pressure, writer.uint32(114).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): MemoryUse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseMemoryUse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.usageBytes = reader.uint64() as bigint;
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.workingSetBytes = reader.uint64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.rssBytes = reader.uint64() as bigint;
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.cacheBytes = reader.uint64() as bigint;
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.mappedFileBytes = reader.uint64() as bigint;
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.kernelBytes = reader.uint64() as bigint;
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.swapBytes = reader.uint64() as bigint;
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.maxUsageBytes = reader.uint64() as bigint;
+            continue;
+          }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.limitBytes = reader.uint64() as bigint;
+            continue;
+          }
+          case 10: {
+            if (tag !== 80) {
+              break;
+            }
+
+            message.limitHits = reader.uint64() as bigint;
+            continue;
+          }
+          case 11: {
+            if (tag !== 88) {
+              break;
+            }
+
+            message.pageFaults = reader.uint64() as bigint;
+            continue;
+          }
+          case 12: {
+            if (tag !== 96) {
+              break;
+            }
+
+            message.majorPageFaults = reader.uint64() as bigint;
+            continue;
+          }
+          case 13: {
+            if (tag !== 104) {
+              break;
+            }
+
+            message.oomKills = reader.uint64() as bigint;
+            continue;
+          }
+          case 14: {
+            if (tag !== 114) {
+              break;
+            }
+
+            message.pressure = Pressure.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<MemoryUse>, I>>(base?: I): MemoryUse {
+    return MemoryUse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<MemoryUse>, I>>(object: I): MemoryUse {
+    const message = createBaseMemoryUse();
+    message.usageBytes = (object.usageBytes !== undefined && object.usageBytes !== null)
+      ? BigInt(object.usageBytes)
+      : 0n;
+    message.workingSetBytes = (object.workingSetBytes !== undefined && object.workingSetBytes !== null)
+      ? BigInt(object.workingSetBytes)
+      : 0n;
+    message.rssBytes = (object.rssBytes !== undefined && object.rssBytes !== null) ? BigInt(object.rssBytes) : 0n;
+    message.cacheBytes = (object.cacheBytes !== undefined && object.cacheBytes !== null)
+      ? BigInt(object.cacheBytes)
+      : 0n;
+    message.mappedFileBytes = (object.mappedFileBytes !== undefined && object.mappedFileBytes !== null)
+      ? BigInt(object.mappedFileBytes)
+      : 0n;
+    message.kernelBytes = (object.kernelBytes !== undefined && object.kernelBytes !== null)
+      ? BigInt(object.kernelBytes)
+      : 0n;
+    message.swapBytes = (object.swapBytes !== undefined && object.swapBytes !== null) ? BigInt(object.swapBytes) : 0n;
+    message.maxUsageBytes = (object.maxUsageBytes !== undefined && object.maxUsageBytes !== null)
+      ? BigInt(object.maxUsageBytes)
+      : 0n;
+    message.limitBytes = (object.limitBytes !== undefined && object.limitBytes !== null)
+      ? BigInt(object.limitBytes)
+      : 0n;
+    message.limitHits = (object.limitHits !== undefined && object.limitHits !== null) ? BigInt(object.limitHits) : 0n;
+    message.pageFaults = (object.pageFaults !== undefined && object.pageFaults !== null)
+      ? BigInt(object.pageFaults)
+      : 0n;
+    message.majorPageFaults = (object.majorPageFaults !== undefined && object.majorPageFaults !== null)
+      ? BigInt(object.majorPageFaults)
+      : 0n;
+    message.oomKills = (object.oomKills !== undefined && object.oomKills !== null) ? BigInt(object.oomKills) : 0n;
+    message.pressure = (object.pressure !== undefined && object.pressure !== null)
+      ? Pressure.fromPartial(object.pressure)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseIoUse(): IoUse {
+  return { devices: [], pressure: undefined };
+}
+
+export const IoUse: MessageFns<IoUse> = {
+  encode(message: IoUse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.devices) {
+      DeviceUse.encode(v!, writer.uint32(10).fork()).join();
+    }
+    if (message.pressure !== undefined) {
+      Pressure.encode(message.pressure, writer.uint32(18).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): IoUse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseIoUse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.devices.push(DeviceUse.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.pressure = Pressure.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<IoUse>, I>>(base?: I): IoUse {
+    return IoUse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<IoUse>, I>>(object: I): IoUse {
+    const message = createBaseIoUse();
+    message.devices = object.devices?.map((e) => DeviceUse.fromPartial(e)) || [];
+    message.pressure = (object.pressure !== undefined && object.pressure !== null)
+      ? Pressure.fromPartial(object.pressure)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseDeviceUse(): DeviceUse {
+  return { major: 0, minor: 0, readBytes: 0n, writeBytes: 0n, reads: 0n, writes: 0n };
+}
+
+export const DeviceUse: MessageFns<DeviceUse> = {
+  encode(message: DeviceUse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.major !== 0) {
+      writer.uint32(8).uint32(message.major);
+    }
+    if (message.minor !== 0) {
+      writer.uint32(16).uint32(message.minor);
+    }
+    if (message.readBytes !== 0n) {
+      if (BigInt.asUintN(64, message.readBytes) !== message.readBytes) {
+        throw new globalThis.Error("value provided for field message.readBytes of type uint64 too large");
+      }
+      writer.uint32(24).uint64(message.readBytes);
+    }
+    if (message.writeBytes !== 0n) {
+      if (BigInt.asUintN(64, message.writeBytes) !== message.writeBytes) {
+        throw new globalThis.Error("value provided for field message.writeBytes of type uint64 too large");
+      }
+      writer.uint32(32).uint64(message.writeBytes);
+    }
+    if (message.reads !== 0n) {
+      if (BigInt.asUintN(64, message.reads) !== message.reads) {
+        throw new globalThis.Error("value provided for field message.reads of type uint64 too large");
+      }
+      writer.uint32(40).uint64(message.reads);
+    }
+    if (message.writes !== 0n) {
+      if (BigInt.asUintN(64, message.writes) !== message.writes) {
+        throw new globalThis.Error("value provided for field message.writes of type uint64 too large");
+      }
+      writer.uint32(48).uint64(message.writes);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DeviceUse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDeviceUse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.major = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.minor = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.readBytes = reader.uint64() as bigint;
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.writeBytes = reader.uint64() as bigint;
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.reads = reader.uint64() as bigint;
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.writes = reader.uint64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<DeviceUse>, I>>(base?: I): DeviceUse {
+    return DeviceUse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<DeviceUse>, I>>(object: I): DeviceUse {
+    const message = createBaseDeviceUse();
+    message.major = object.major ?? 0;
+    message.minor = object.minor ?? 0;
+    message.readBytes = (object.readBytes !== undefined && object.readBytes !== null) ? BigInt(object.readBytes) : 0n;
+    message.writeBytes = (object.writeBytes !== undefined && object.writeBytes !== null)
+      ? BigInt(object.writeBytes)
+      : 0n;
+    message.reads = (object.reads !== undefined && object.reads !== null) ? BigInt(object.reads) : 0n;
+    message.writes = (object.writes !== undefined && object.writes !== null) ? BigInt(object.writes) : 0n;
+    return message;
+  },
+};
+
+function createBasePidsUse(): PidsUse {
+  return { processes: 0n, threads: 0n, maxThreads: 0n };
+}
+
+export const PidsUse: MessageFns<PidsUse> = {
+  encode(message: PidsUse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.processes !== 0n) {
+      if (BigInt.asUintN(64, message.processes) !== message.processes) {
+        throw new globalThis.Error("value provided for field message.processes of type uint64 too large");
+      }
+      writer.uint32(8).uint64(message.processes);
+    }
+    if (message.threads !== 0n) {
+      if (BigInt.asUintN(64, message.threads) !== message.threads) {
+        throw new globalThis.Error("value provided for field message.threads of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.threads);
+    }
+    if (message.maxThreads !== 0n) {
+      if (BigInt.asUintN(64, message.maxThreads) !== message.maxThreads) {
+        throw new globalThis.Error("value provided for field message.maxThreads of type uint64 too large");
+      }
+      writer.uint32(24).uint64(message.maxThreads);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PidsUse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePidsUse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.processes = reader.uint64() as bigint;
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.threads = reader.uint64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.maxThreads = reader.uint64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<PidsUse>, I>>(base?: I): PidsUse {
+    return PidsUse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<PidsUse>, I>>(object: I): PidsUse {
+    const message = createBasePidsUse();
+    message.processes = (object.processes !== undefined && object.processes !== null) ? BigInt(object.processes) : 0n;
+    message.threads = (object.threads !== undefined && object.threads !== null) ? BigInt(object.threads) : 0n;
+    message.maxThreads = (object.maxThreads !== undefined && object.maxThreads !== null)
+      ? BigInt(object.maxThreads)
+      : 0n;
+    return message;
+  },
+};
+
+function createBaseHugetlbUse(): HugetlbUse {
+  return { pageSize: "", usageBytes: 0n, maxUsageBytes: 0n };
+}
+
+export const HugetlbUse: MessageFns<HugetlbUse> = {
+  encode(message: HugetlbUse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.pageSize !== "") {
+      writer.uint32(10).string(message.pageSize);
+    }
+    if (message.usageBytes !== 0n) {
+      if (BigInt.asUintN(64, message.usageBytes) !== message.usageBytes) {
+        throw new globalThis.Error("value provided for field message.usageBytes of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.usageBytes);
+    }
+    if (message.maxUsageBytes !== 0n) {
+      if (BigInt.asUintN(64, message.maxUsageBytes) !== message.maxUsageBytes) {
+        throw new globalThis.Error("value provided for field message.maxUsageBytes of type uint64 too large");
+      }
+      writer.uint32(24).uint64(message.maxUsageBytes);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): HugetlbUse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseHugetlbUse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.pageSize = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.usageBytes = reader.uint64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.maxUsageBytes = reader.uint64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<HugetlbUse>, I>>(base?: I): HugetlbUse {
+    return HugetlbUse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<HugetlbUse>, I>>(object: I): HugetlbUse {
+    const message = createBaseHugetlbUse();
+    message.pageSize = object.pageSize ?? "";
+    message.usageBytes = (object.usageBytes !== undefined && object.usageBytes !== null)
+      ? BigInt(object.usageBytes)
+      : 0n;
+    message.maxUsageBytes = (object.maxUsageBytes !== undefined && object.maxUsageBytes !== null)
+      ? BigInt(object.maxUsageBytes)
+      : 0n;
+    return message;
+  },
+};
+
+function createBasePressure(): Pressure {
+  return { some: undefined, full: undefined };
+}
+
+export const Pressure: MessageFns<Pressure> = {
+  encode(message: Pressure, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.some !== undefined) {
+      PressureLine.encode(message.some, writer.uint32(10).fork()).join();
+    }
+    if (message.full !== undefined) {
+      PressureLine.encode(message.full, writer.uint32(18).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Pressure {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePressure();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.some = PressureLine.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.full = PressureLine.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<Pressure>, I>>(base?: I): Pressure {
+    return Pressure.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<Pressure>, I>>(object: I): Pressure {
+    const message = createBasePressure();
+    message.some = (object.some !== undefined && object.some !== null)
+      ? PressureLine.fromPartial(object.some)
+      : undefined;
+    message.full = (object.full !== undefined && object.full !== null)
+      ? PressureLine.fromPartial(object.full)
+      : undefined;
+    return message;
+  },
+};
+
+function createBasePressureLine(): PressureLine {
+  return { totalUs: 0n, avg10: 0, avg60: 0, avg300: 0 };
+}
+
+export const PressureLine: MessageFns<PressureLine> = {
+  encode(message: PressureLine, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.totalUs !== 0n) {
+      if (BigInt.asUintN(64, message.totalUs) !== message.totalUs) {
+        throw new globalThis.Error("value provided for field message.totalUs of type uint64 too large");
+      }
+      writer.uint32(8).uint64(message.totalUs);
+    }
+    if (message.avg10 !== 0) {
+      writer.uint32(17).double(message.avg10);
+    }
+    if (message.avg60 !== 0) {
+      writer.uint32(25).double(message.avg60);
+    }
+    if (message.avg300 !== 0) {
+      writer.uint32(33).double(message.avg300);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PressureLine {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePressureLine();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.totalUs = reader.uint64() as bigint;
+            continue;
+          }
+          case 2: {
+            if (tag !== 17) {
+              break;
+            }
+
+            message.avg10 = reader.double();
+            continue;
+          }
+          case 3: {
+            if (tag !== 25) {
+              break;
+            }
+
+            message.avg60 = reader.double();
+            continue;
+          }
+          case 4: {
+            if (tag !== 33) {
+              break;
+            }
+
+            message.avg300 = reader.double();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<PressureLine>, I>>(base?: I): PressureLine {
+    return PressureLine.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<PressureLine>, I>>(object: I): PressureLine {
+    const message = createBasePressureLine();
+    message.totalUs = (object.totalUs !== undefined && object.totalUs !== null) ? BigInt(object.totalUs) : 0n;
+    message.avg10 = object.avg10 ?? 0;
+    message.avg60 = object.avg60 ?? 0;
+    message.avg300 = object.avg300 ?? 0;
+    return message;
+  },
+};
+
+function createBaseFilesystemUse(): FilesystemUse {
+  return { usedBytes: 0n, inodesUsed: 0n, totalBytes: 0n, totalInodes: 0n, freeInodes: 0n };
+}
+
+export const FilesystemUse: MessageFns<FilesystemUse> = {
+  encode(message: FilesystemUse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.usedBytes !== 0n) {
+      if (BigInt.asUintN(64, message.usedBytes) !== message.usedBytes) {
+        throw new globalThis.Error("value provided for field message.usedBytes of type uint64 too large");
+      }
+      writer.uint32(8).uint64(message.usedBytes);
+    }
+    if (message.inodesUsed !== 0n) {
+      if (BigInt.asUintN(64, message.inodesUsed) !== message.inodesUsed) {
+        throw new globalThis.Error("value provided for field message.inodesUsed of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.inodesUsed);
+    }
+    if (message.totalBytes !== 0n) {
+      if (BigInt.asUintN(64, message.totalBytes) !== message.totalBytes) {
+        throw new globalThis.Error("value provided for field message.totalBytes of type uint64 too large");
+      }
+      writer.uint32(24).uint64(message.totalBytes);
+    }
+    if (message.totalInodes !== 0n) {
+      if (BigInt.asUintN(64, message.totalInodes) !== message.totalInodes) {
+        throw new globalThis.Error("value provided for field message.totalInodes of type uint64 too large");
+      }
+      writer.uint32(32).uint64(message.totalInodes);
+    }
+    if (message.freeInodes !== 0n) {
+      if (BigInt.asUintN(64, message.freeInodes) !== message.freeInodes) {
+        throw new globalThis.Error("value provided for field message.freeInodes of type uint64 too large");
+      }
+      writer.uint32(40).uint64(message.freeInodes);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): FilesystemUse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseFilesystemUse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.usedBytes = reader.uint64() as bigint;
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.inodesUsed = reader.uint64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.totalBytes = reader.uint64() as bigint;
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.totalInodes = reader.uint64() as bigint;
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.freeInodes = reader.uint64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<FilesystemUse>, I>>(base?: I): FilesystemUse {
+    return FilesystemUse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<FilesystemUse>, I>>(object: I): FilesystemUse {
+    const message = createBaseFilesystemUse();
+    message.usedBytes = (object.usedBytes !== undefined && object.usedBytes !== null) ? BigInt(object.usedBytes) : 0n;
+    message.inodesUsed = (object.inodesUsed !== undefined && object.inodesUsed !== null)
+      ? BigInt(object.inodesUsed)
+      : 0n;
+    message.totalBytes = (object.totalBytes !== undefined && object.totalBytes !== null)
+      ? BigInt(object.totalBytes)
+      : 0n;
+    message.totalInodes = (object.totalInodes !== undefined && object.totalInodes !== null)
+      ? BigInt(object.totalInodes)
+      : 0n;
+    message.freeInodes = (object.freeInodes !== undefined && object.freeInodes !== null)
+      ? BigInt(object.freeInodes)
+      : 0n;
+    return message;
+  },
+};
+
+function createBaseProcessesUse(): ProcessesUse {
+  return { fileDescriptors: 0n, sockets: 0n, openFilesLimit: 0n };
+}
+
+export const ProcessesUse: MessageFns<ProcessesUse> = {
+  encode(message: ProcessesUse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.fileDescriptors !== 0n) {
+      if (BigInt.asUintN(64, message.fileDescriptors) !== message.fileDescriptors) {
+        throw new globalThis.Error("value provided for field message.fileDescriptors of type uint64 too large");
+      }
+      writer.uint32(8).uint64(message.fileDescriptors);
+    }
+    if (message.sockets !== 0n) {
+      if (BigInt.asUintN(64, message.sockets) !== message.sockets) {
+        throw new globalThis.Error("value provided for field message.sockets of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.sockets);
+    }
+    if (message.openFilesLimit !== 0n) {
+      if (BigInt.asUintN(64, message.openFilesLimit) !== message.openFilesLimit) {
+        throw new globalThis.Error("value provided for field message.openFilesLimit of type uint64 too large");
+      }
+      writer.uint32(24).uint64(message.openFilesLimit);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ProcessesUse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseProcessesUse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.fileDescriptors = reader.uint64() as bigint;
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.sockets = reader.uint64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.openFilesLimit = reader.uint64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<ProcessesUse>, I>>(base?: I): ProcessesUse {
+    return ProcessesUse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ProcessesUse>, I>>(object: I): ProcessesUse {
+    const message = createBaseProcessesUse();
+    message.fileDescriptors = (object.fileDescriptors !== undefined && object.fileDescriptors !== null)
+      ? BigInt(object.fileDescriptors)
+      : 0n;
+    message.sockets = (object.sockets !== undefined && object.sockets !== null) ? BigInt(object.sockets) : 0n;
+    message.openFilesLimit = (object.openFilesLimit !== undefined && object.openFilesLimit !== null)
+      ? BigInt(object.openFilesLimit)
+      : 0n;
+    return message;
+  },
+};
+
+function createBaseUpdateContainerRequest(): UpdateContainerRequest {
+  return { containerId: "", settings: [] };
+}
+
+export const UpdateContainerRequest: MessageFns<UpdateContainerRequest> = {
+  encode(message: UpdateContainerRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.containerId !== "") {
+      writer.uint32(10).string(message.containerId);
+    }
+    for (const v of message.settings) {
+      CgroupSetting.encode(v!, writer.uint32(18).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): UpdateContainerRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseUpdateContainerRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.containerId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.settings.push(CgroupSetting.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<UpdateContainerRequest>, I>>(base?: I): UpdateContainerRequest {
+    return UpdateContainerRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<UpdateContainerRequest>, I>>(object: I): UpdateContainerRequest {
+    const message = createBaseUpdateContainerRequest();
+    message.containerId = object.containerId ?? "";
+    message.settings = object.settings?.map((e) => CgroupSetting.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseCgroupSetting(): CgroupSetting {
+  return { file: "", value: "" };
+}
+
+export const CgroupSetting: MessageFns<CgroupSetting> = {
+  encode(message: CgroupSetting, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.file !== "") {
+      writer.uint32(10).string(message.file);
+    }
+    if (message.value !== "") {
+      writer.uint32(18).string(message.value);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CgroupSetting {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCgroupSetting();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.file = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.value = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<CgroupSetting>, I>>(base?: I): CgroupSetting {
+    return CgroupSetting.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<CgroupSetting>, I>>(object: I): CgroupSetting {
+    const message = createBaseCgroupSetting();
+    message.file = object.file ?? "";
+    message.value = object.value ?? "";
+    return message;
+  },
+};
+
+function createBaseUpdateContainerResponse(): UpdateContainerResponse {
+  return {};
+}
+
+export const UpdateContainerResponse: MessageFns<UpdateContainerResponse> = {
+  encode(_: UpdateContainerResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): UpdateContainerResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseUpdateContainerResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<UpdateContainerResponse>, I>>(base?: I): UpdateContainerResponse {
+    return UpdateContainerResponse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<UpdateContainerResponse>, I>>(_: I): UpdateContainerResponse {
+    const message = createBaseUpdateContainerResponse();
+    return message;
+  },
+};
+
 export type AgentService = typeof AgentService;
 export const AgentService = {
   /** Liveness and versions. The first call after a clone. */
@@ -3964,6 +5787,28 @@ export const AgentService = {
       Buffer.from(ListContainersResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ListContainersResponse => ListContainersResponse.decode(value),
   },
+  /** What the containers use, all in one call. */
+  stats: {
+    path: "/husk.agent.v1.Agent/Stats" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: StatsRequest): Buffer => Buffer.from(StatsRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): StatsRequest => StatsRequest.decode(value),
+    responseSerialize: (value: StatsResponse): Buffer => Buffer.from(StatsResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): StatsResponse => StatsResponse.decode(value),
+  },
+  /** Sets limits of a container's cgroup: all of them or, when one is refused, none. */
+  updateContainer: {
+    path: "/husk.agent.v1.Agent/UpdateContainer" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: UpdateContainerRequest): Buffer =>
+      Buffer.from(UpdateContainerRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): UpdateContainerRequest => UpdateContainerRequest.decode(value),
+    responseSerialize: (value: UpdateContainerResponse): Buffer =>
+      Buffer.from(UpdateContainerResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): UpdateContainerResponse => UpdateContainerResponse.decode(value),
+  },
   /**
    * Runs a command in a container. Output comes in chunks; the last message is the result.
    * Cancelling the call, or its timeout, kills the process and its children.
@@ -4016,6 +5861,10 @@ export interface AgentServer extends UntypedServiceImplementation {
   removeContainer: handleUnaryCall<RemoveContainerRequest, RemoveContainerResponse>;
   /** What the guest holds; used when the host side attaches again. */
   listContainers: handleUnaryCall<ListContainersRequest, ListContainersResponse>;
+  /** What the containers use, all in one call. */
+  stats: handleUnaryCall<StatsRequest, StatsResponse>;
+  /** Sets limits of a container's cgroup: all of them or, when one is refused, none. */
+  updateContainer: handleUnaryCall<UpdateContainerRequest, UpdateContainerResponse>;
   /**
    * Runs a command in a container. Output comes in chunks; the last message is the result.
    * Cancelling the call, or its timeout, kills the process and its children.
@@ -4141,6 +5990,38 @@ export interface AgentClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ListContainersResponse) => void,
+  ): ClientUnaryCall;
+  /** What the containers use, all in one call. */
+  stats(
+    request: StatsRequest,
+    callback: (error: ServiceError | null, response: StatsResponse) => void,
+  ): ClientUnaryCall;
+  stats(
+    request: StatsRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: StatsResponse) => void,
+  ): ClientUnaryCall;
+  stats(
+    request: StatsRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: StatsResponse) => void,
+  ): ClientUnaryCall;
+  /** Sets limits of a container's cgroup: all of them or, when one is refused, none. */
+  updateContainer(
+    request: UpdateContainerRequest,
+    callback: (error: ServiceError | null, response: UpdateContainerResponse) => void,
+  ): ClientUnaryCall;
+  updateContainer(
+    request: UpdateContainerRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: UpdateContainerResponse) => void,
+  ): ClientUnaryCall;
+  updateContainer(
+    request: UpdateContainerRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: UpdateContainerResponse) => void,
   ): ClientUnaryCall;
   /**
    * Runs a command in a container. Output comes in chunks; the last message is the result.

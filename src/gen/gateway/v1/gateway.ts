@@ -35,9 +35,13 @@ import {
   RemoveContainerResponse,
   StartContainerRequest,
   StartContainerResponse,
+  StatsRequest,
+  StatsResponse,
   StopContainerRequest,
   StopContainerResponse,
   Stream,
+  UpdateContainerRequest,
+  UpdateContainerResponse,
 } from "../../agent/v1/agent.ts";
 
 export const protobufPackage = "husk.gateway.v1";
@@ -110,6 +114,8 @@ export interface CallRequest {
     | { $case: "listContainers"; value: ListContainersRequest }
     | { $case: "hello"; value: HelloRequest }
     | { $case: "putVolume"; value: PutVolumeRequest }
+    | { $case: "stats"; value: StatsRequest }
+    | { $case: "updateContainer"; value: UpdateContainerRequest }
     | undefined;
 }
 
@@ -123,6 +129,8 @@ export interface CallResponse {
     | { $case: "listContainers"; value: ListContainersResponse }
     | { $case: "hello"; value: HelloResponse }
     | { $case: "putVolume"; value: PutVolumeResponse }
+    | { $case: "stats"; value: StatsResponse }
+    | { $case: "updateContainer"; value: UpdateContainerResponse }
     | undefined;
 }
 
@@ -631,6 +639,12 @@ export const CallRequest: MessageFns<CallRequest> = {
       case "putVolume":
         PutVolumeRequest.encode(message.request.value, writer.uint32(162).fork()).join();
         break;
+      case "stats":
+        StatsRequest.encode(message.request.value, writer.uint32(178).fork()).join();
+        break;
+      case "updateContainer":
+        UpdateContainerRequest.encode(message.request.value, writer.uint32(186).fork()).join();
+        break;
     }
     return writer;
   },
@@ -737,6 +751,25 @@ export const CallRequest: MessageFns<CallRequest> = {
             message.request = { $case: "putVolume", value: PutVolumeRequest.decode(reader, reader.uint32()) };
             continue;
           }
+          case 22: {
+            if (tag !== 178) {
+              break;
+            }
+
+            message.request = { $case: "stats", value: StatsRequest.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 23: {
+            if (tag !== 186) {
+              break;
+            }
+
+            message.request = {
+              $case: "updateContainer",
+              value: UpdateContainerRequest.decode(reader, reader.uint32()),
+            };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -814,6 +847,21 @@ export const CallRequest: MessageFns<CallRequest> = {
         }
         break;
       }
+      case "stats": {
+        if (object.request?.value !== undefined && object.request?.value !== null) {
+          message.request = { $case: "stats", value: StatsRequest.fromPartial(object.request.value) };
+        }
+        break;
+      }
+      case "updateContainer": {
+        if (object.request?.value !== undefined && object.request?.value !== null) {
+          message.request = {
+            $case: "updateContainer",
+            value: UpdateContainerRequest.fromPartial(object.request.value),
+          };
+        }
+        break;
+      }
     }
     return message;
   },
@@ -849,6 +897,12 @@ export const CallResponse: MessageFns<CallResponse> = {
         break;
       case "putVolume":
         PutVolumeResponse.encode(message.response.value, writer.uint32(162).fork()).join();
+        break;
+      case "stats":
+        StatsResponse.encode(message.response.value, writer.uint32(178).fork()).join();
+        break;
+      case "updateContainer":
+        UpdateContainerResponse.encode(message.response.value, writer.uint32(186).fork()).join();
         break;
     }
     return writer;
@@ -946,6 +1000,25 @@ export const CallResponse: MessageFns<CallResponse> = {
             message.response = { $case: "putVolume", value: PutVolumeResponse.decode(reader, reader.uint32()) };
             continue;
           }
+          case 22: {
+            if (tag !== 178) {
+              break;
+            }
+
+            message.response = { $case: "stats", value: StatsResponse.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 23: {
+            if (tag !== 186) {
+              break;
+            }
+
+            message.response = {
+              $case: "updateContainer",
+              value: UpdateContainerResponse.decode(reader, reader.uint32()),
+            };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1027,6 +1100,21 @@ export const CallResponse: MessageFns<CallResponse> = {
       case "putVolume": {
         if (object.response?.value !== undefined && object.response?.value !== null) {
           message.response = { $case: "putVolume", value: PutVolumeResponse.fromPartial(object.response.value) };
+        }
+        break;
+      }
+      case "stats": {
+        if (object.response?.value !== undefined && object.response?.value !== null) {
+          message.response = { $case: "stats", value: StatsResponse.fromPartial(object.response.value) };
+        }
+        break;
+      }
+      case "updateContainer": {
+        if (object.response?.value !== undefined && object.response?.value !== null) {
+          message.response = {
+            $case: "updateContainer",
+            value: UpdateContainerResponse.fromPartial(object.response.value),
+          };
         }
         break;
       }
