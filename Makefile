@@ -24,7 +24,7 @@ C_SOURCES := $(wildcard guest-agent/c/*.c src/jail/c/*.c src/native/c/*.c src/ne
 C_PROGRAMS := $(patsubst %.c,build/bin/husk-%,$(notdir $(C_SOURCES)))
 
 .PHONY: help setup proto lint-config format check unit integration test demo guest-image build-c \
-	conformance crictl bench install clean
+	conformance conformance-labelled crictl bench install clean
 
 help: ## List the commands
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r name text; do \
@@ -71,12 +71,16 @@ build/bin/husk-%: %.c src/jail/c/sparse.h Makefile | build-dir
 build-dir: setup
 	@mkdir -p build/bin
 
-# CRI_TOOLS: the suite's version, v1.37 or v1.36. RUNS, FOCUS, SEED, REPEAT, PEER: see test/conformance/main.ts.
+# CRI_TOOLS: the suite's version, v1.37 or v1.36. RUNS, FOCUS, SEED, REPEAT, PARALLEL, PEER: see test/conformance/main.ts.
 CRI_TOOLS ?= v1.37
-conformance: setup build-c guest-image crictl ## critest on husk; PEER=containerd RUNS=default,websocket,native FOCUS= SEED= REPEAT=
+conformance: setup build-c guest-image crictl ## critest on husk; PEER=containerd RUNS=default,websocket,native FOCUS= SEED= REPEAT= PARALLEL=
 	@tools/open-tree.sh node test/conformance/main.ts --cri-tools '$(CRI_TOOLS)' $(if $(RUNS),--runs '$(RUNS)') \
 	  $(if $(FOCUS),--focus '$(FOCUS)') $(if $(SEED),--seed '$(SEED)') $(if $(REPEAT),--repeat '$(REPEAT)') \
+	  $(if $(PARALLEL),--parallel '$(PARALLEL)') \
 	  $(if $(PEER),--peer '$(PEER)')
+
+conformance-labelled: setup build-c guest-image ## The specs of critest labelled [Conformance], as `make test` runs them
+	@test/conformance/labelled.sh '$(CRI_TOOLS)'
 
 crictl: ## Build crictl and critest of cri-tools into build/bin/cri-tools-CRI_TOOLS (needs Go)
 	@test/conformance/build.sh '$(CRI_TOOLS)'

@@ -34,4 +34,5 @@ cd "$module"
 export GOTOOLCHAIN=local GOFLAGS=-mod=readonly CGO_ENABLED=0
 "$go" test -c -o "$target/critest" sigs.k8s.io/cri-tools/cmd/critest
 "$go" build -o "$target/crictl" sigs.k8s.io/cri-tools/cmd/crictl
+"$go" build -o "$target/ginkgo" github.com/onsi/ginkgo/v2/ginkgo
 printf '%s\n' "$stamp" >"$target/stamp"

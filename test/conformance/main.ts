@@ -2,9 +2,9 @@
  * `make conformance`: critest, whole, against husk on this machine, and if asked for against a peer.
  *
  *   node test/conformance/main.ts [--cri-tools v1.37] [--runs default,websocket,native] [--focus RE]
- *     [--seed N] [--repeat N] [--peer containerd] [--keep-log]
+ *     [--seed N] [--repeat N] [--parallel N] [--peer containerd] [--counts FILE]
  */
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { HuskError } from '../../src/base/errors.ts';
@@ -12,7 +12,7 @@ import { startDaemon } from '../helpers/daemon.ts';
 import { runCritest } from './critest.ts';
 import { startContainerd } from './peer-containerd.ts';
 import { startStandInRegistry } from './prepare.ts';
-import { type RunReport, specTable, summaryTable, tally } from './report.ts';
+import { type RunReport, refusals, specTable, summaryTable, tally } from './report.ts';
 import { mirroredRegistries } from './stand-ins.ts';
 
 const repository = join(import.meta.dirname, '../..');
@@ -33,10 +33,12 @@ const { values: options } = parseArgs({
     focus: { type: 'string' },
     seed: { type: 'string' },
     repeat: { type: 'string', default: '1' },
+    parallel: { type: 'string', default: '1' },
     peer: { type: 'string' },
+    counts: { type: 'string' },
   },
 });
-const program = join(repository, 'build/bin', `cri-tools-${options['cri-tools']}`, 'critest');
+const programs = join(repository, 'build/bin', `cri-tools-${options['cri-tools']}`);
 const runs = new Map<string, RunReport>();
 
 await mkdir(output, { recursive: true });
@@ -75,8 +77,18 @@ async function runOne(name: string, socket: string, how: { handler?: string; web
   console.log(`\n== ${name}`);
   const seed = options.seed === undefined ? {} : { seed: Number(options.seed) };
   const focus = options.focus === undefined ? {} : { focus: options.focus };
-  const result = await runCritest({ program, socket, folder, ...how, ...seed, ...focus });
+  const result = await runCritest({
+    programs,
+    parallel: Number(options.parallel),
+    socket,
+    folder,
+    ...how,
+    ...seed,
+    ...focus,
+  });
   console.log(specTable(result));
+  console.log('answered with an error:');
+  for (const line of refusals(await readFile(join(folder, 'critest.log'), 'utf8'))) console.log(line);
   const { passed, failed, skipped } = tally(result.specs);
   console.log(`${name}: ${passed} passed, ${failed} failed, ${skipped} skipped of ${result.specs.length}`);
   runs.set(name, result);
@@ -88,6 +100,11 @@ async function report(): Promise<void> {
   // The peer is there to be compared with; its failures are not ours.
   const ours = [...runs].filter(([name]) => name.startsWith('husk-')).flatMap(([, { specs }]) => specs);
   const unexpected = ours.filter((spec) => spec.unexpected);
+  if (options.counts !== undefined) {
+    // As tools/counts.sh reads it: an unexpected skip is a failure, too.
+    const { passed, skipped } = tally(ours.filter((spec) => !spec.unexpected));
+    await writeFile(join(repository, options.counts), `${passed} ${unexpected.length} ${skipped}\n`);
+  }
   if (ours.length === 0 || unexpected.length > 0) {
     console.error(`conformance: ${unexpected.length} unexpected results of ${ours.length}`);
     process.exitCode = 1;

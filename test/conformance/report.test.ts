@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { type RunReport, readGinkgoReport, specTable, summaryTable, tally } from './report.ts';
+import { type RunReport, readGinkgoReport, refusals, specTable, summaryTable, tally } from './report.ts';
 
 function reportOf(specs: readonly object[]): string {
   return JSON.stringify([{ SuiteConfig: { RandomSeed: 7 }, RunTime: 90e9, SpecReports: specs }]);
@@ -59,6 +59,16 @@ test('with a focus, what it left out is not in the report; a skip of its own is'
 
 test('a report without a suite is refused', () => {
   assert.throws(() => readGinkgoReport('[]', false), /no suite/);
+});
+
+test('errors of the runtime are told once, with their number', () => {
+  const id = 'a'.repeat(64);
+  const line = (more: string): string =>
+    `•E1125 10:17:21.7 29248 remote_runtime.go:410] "CreateContainer from runtime service failed" err="rpc error: code = InvalidArgument desc = field \\"x\\": ${more}" podSandboxID="${id}"`;
+  assert.deepEqual(refusals([line('no'), line('no'), line(`of ${id}`), 'else'].join('\n')), [
+    '   1 x CreateContainer from runtime service: rpc error: code = InvalidArgument desc = field "x": of ID',
+    '   2 x CreateContainer from runtime service: rpc error: code = InvalidArgument desc = field "x": no',
+  ]);
 });
 
 test('the tables name reasons, and the specs on which runs differ', () => {

@@ -77,6 +77,24 @@ function outcomeOf(spec: GinkgoSpec): SpecOutcome {
   return { name, state, seconds: spec.RunTime / 1e9, reason, unexpected };
 }
 
+/**
+ * The errors that the runtime answered with, each once with its number, from the suite's log: whether a
+ * spec that wants an error got it for the right reason is for people to see.
+ */
+export function refusals(log: string): string[] {
+  const counts = new Map<string, number>();
+  for (const [, call = '', error = ''] of log.matchAll(/\] "([^"]*) failed" err="((?:[^"\\]|\\.)*)"/g)) {
+    const text = `${call}: ${error.replaceAll('\\"', '"')}`
+      .replaceAll(/[0-9a-f]{64}/g, 'ID')
+      .replaceAll(/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/g, 'UUID')
+      .replaceAll(/(?<=\/tmp\/[^"\s]*?)[0-9]{6,}/g, 'N');
+    counts.set(text, (counts.get(text) ?? 0) + 1);
+  }
+  return [...counts]
+    .map(([text, count]) => `${String(count).padStart(4)} x ${text}`)
+    .toSorted((a, b) => (a < b ? -1 : 1));
+}
+
 /** Counts. */
 export function tally(specs: readonly SpecOutcome[]): Tally {
   const count = (state: SpecOutcome['state']): number => specs.filter((spec) => spec.state === state).length;

@@ -2,7 +2,10 @@ module husk.test/critest-v1.37
 
 go 1.26.6
 
-require sigs.k8s.io/cri-tools v1.37.0
+require (
+	github.com/onsi/ginkgo/v2 v2.32.1
+	sigs.k8s.io/cri-tools v1.37.0
+)
 
 require (
 	cyphar.com/go-pathrs v0.2.1 // indirect
@@ -41,7 +44,6 @@ require (
 	github.com/modern-go/concurrent v0.0.0-20180306012644-bacd9c7ef1dd // indirect
 	github.com/modern-go/reflect2 v1.0.3-0.20250322232337-35a7c28c31ee // indirect
 	github.com/munnerz/goautoneg v0.0.0-20191010083416-a7dc8b61c822 // indirect
-	github.com/onsi/ginkgo/v2 v2.32.1 // indirect
 	github.com/onsi/gomega v1.43.0 // indirect
 	github.com/opencontainers/go-digest v1.0.0 // indirect
 	github.com/opencontainers/runtime-spec v1.3.0 // indirect
