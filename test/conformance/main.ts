@@ -1,7 +1,7 @@
 /**
  * `make conformance`: critest, whole, against husk on this machine, and if asked for against a peer.
  *
- *   node test/conformance/main.ts [--cri-tools v1.37] [--runs default,websocket,native] [--focus RE]
+ *   node test/conformance/main.ts [--cri-tools v1.37] [--runs default,websocket,native | none] [--focus RE]
  *     [--seed N] [--repeat N] [--parallel N] [--peer containerd] [--counts FILE]
  */
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
@@ -44,7 +44,8 @@ const runs = new Map<string, RunReport>();
 await mkdir(output, { recursive: true });
 const registry = await startStandInRegistry();
 try {
-  await runHusk(parseKinds(options.runs));
+  // `none`: the peer alone.
+  if (options.runs !== 'none') await runHusk(parseKinds(options.runs));
   if (options.peer !== undefined) await runPeer(options.peer);
 } finally {
   await registry.stop();
@@ -105,7 +106,7 @@ async function report(): Promise<void> {
     const { passed, skipped } = tally(ours.filter((spec) => !spec.unexpected));
     await writeFile(join(repository, options.counts), `${passed} ${unexpected.length} ${skipped}\n`);
   }
-  if (ours.length === 0 || unexpected.length > 0) {
+  if (runs.size === 0 || unexpected.length > 0) {
     console.error(`conformance: ${unexpected.length} unexpected results of ${ours.length}`);
     process.exitCode = 1;
   }
