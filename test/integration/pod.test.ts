@@ -129,7 +129,7 @@ test('clones of one template share no secret and no identity', async () => {
 test('what a pod uses is told, and limits can be changed while it runs', async () => {
   const pod = await runPod(daemon);
   try {
-    const config = shell(image, 'dd if=/dev/zero of=/file bs=1M count=3 2>/dev/null; sleep 600', {
+    const config = shell(image, 'dd if=/dev/zero of=/file bs=1M count=3 2>/dev/null; touch /written; sleep 600', {
       linux: { resources: { memoryLimitInBytes: 64n << 20n, cpuShares: 512n } },
     });
     const containerId = await startContainer(daemon, pod, config);
@@ -138,6 +138,8 @@ test('what a pod uses is told, and limits can be changed while it runs', async (
       return (await daemon.cri.execSync({ containerId, cmd, timeout: 30n })).stdout.toString().trim();
     };
     assert.equal(await read('memory.max'), String(64 << 20));
+    const written = ['sh', '-c', 'until [ -e /written ]; do sleep 0.1; done'];
+    await daemon.cri.execSync({ containerId, cmd: written, timeout: 60n });
     const resources = (fields: object): Parameters<typeof daemon.cri.updateContainerResources>[0] => {
       const linux = LinuxContainerResources.fromPartial(fields);
       return { containerId, linux, windows: undefined, annotations: {} };
