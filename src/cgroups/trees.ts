@@ -3,7 +3,11 @@ import { mkdir, readdir, readFile, realpath, rmdir, writeFile } from 'node:fs/pr
 import { basename, dirname, join } from 'node:path';
 import { sleep } from '../base/deadline.ts';
 import { HuskError, isErrno } from '../base/errors.ts';
+import type { CgroupUse, ProcessesUse } from '../gen/agent/v1/agent.ts';
 import { expandSlice, podCgroup, v1Controllers } from './paths.ts';
+import { processDetails } from './process-details.ts';
+import { readUseV1 } from './use-v1.ts';
+import { readUseV2 } from './use-v2.ts';
 
 export type CgroupDriver = 'cgroupfs' | 'systemd';
 
@@ -27,6 +31,12 @@ export interface CgroupTrees {
   dropChild(place: CgroupPlace, containerId: string, name: string): Promise<void>;
   /** Whether the kernel killed a process of the container for want of memory. False once the cgroup is gone. */
   oomKilled(place: CgroupPlace, containerId: string): Promise<boolean>;
+  /**
+   * What a container used, or with no container the whole pod; parts are absent once the cgroup is gone.
+   */
+  use(place: CgroupPlace, containerId: string | undefined): Promise<CgroupUse>;
+  /** Descriptors, sockets and limits of a container's processes. */
+  details(place: CgroupPlace, containerId: string, firstPid: number): Promise<ProcessesUse>;
   /** Kills what still runs and removes the pod's whole tree. Absent: success. */
   remove(place: CgroupPlace): Promise<void>;
 }
@@ -119,6 +129,29 @@ class HostTrees implements CgroupTrees {
     const file = this.version === 2 ? 'memory.events' : 'memory.oom_control';
     const text = await readFile(join(root, path, file), 'latin1').catch(() => '');
     return Number(/^oom_kill (\d+)$/m.exec(text)?.[1] ?? '0') > 0;
+  }
+
+  async use(place: CgroupPlace, containerId: string | undefined): Promise<CgroupUse> {
+    const path =
+      containerId === undefined ? this.#podPath(place) : containerCgroup(this.#driver, place, containerId).path;
+    if (this.version === 2) return await readUseV2(join(this.#roots[0] ?? '', path));
+    // Controllers that share a hierarchy have one folder: `cpu,cpuacct`.
+    const byController = this.#roots.flatMap((root) =>
+      basename(root)
+        .split(',')
+        .map((controller): [string, string] => [controller, join(root, path)]),
+    );
+    return await readUseV1(new Map(byController));
+  }
+
+  async details(place: CgroupPlace, containerId: string, firstPid: number): Promise<ProcessesUse> {
+    return await processDetails(this.#countingFolder(place, containerId), firstPid);
+  }
+
+  /** systemd owns the pod's slice, and the containers' scopes lie in it. */
+  #podPath({ parent, sandboxId }: CgroupPlace): string {
+    if (this.#driver === 'cgroupfs') return podCgroup(parent, sandboxId);
+    return expandSlice(parent === '' ? 'system.slice' : basename(parent));
   }
 
   async remove({ parent, sandboxId }: CgroupPlace): Promise<void> {

@@ -3,9 +3,11 @@ import { existsSync } from 'node:fs';
 import { access, mkdir, readdir } from 'node:fs/promises';
 import { sleep } from '../base/deadline.ts';
 import { describeError, HuskError } from '../base/errors.ts';
-import { PodSandboxConfig } from '../gen/cri/v1/api.ts';
+import { type LinuxContainerResources, PodSandboxConfig } from '../gen/cri/v1/api.ts';
+import { ociResources } from '../oci/resources.ts';
 import type { ContainerWish, ExecCommand, ExecSyncResult, PodRuntime, PodRuntimeEvents } from '../pod/pod-runtime.ts';
 import type { ContainerRecord, ContainerStatusRecord, SandboxRecord, SandboxStatus } from '../pod/records.ts';
+import type { PodUse } from '../pod/usage.ts';
 import { createContainer } from './container-create.ts';
 import { destroyContainer } from './container-destroy.ts';
 import type { NativeContext } from './context.ts';
@@ -16,6 +18,7 @@ import { type LiveContainer, LiveContainers } from './live-containers.ts';
 import { OciCli } from './oci-cli.ts';
 import type { NativeRuntimeOptions } from './options.ts';
 import { type ContainerPlaces, containerPlaces, podPlaces, sharedPlaces } from './places.ts';
+import { podUse, WrittenBytes } from './pod-use.ts';
 import { isConmonOf, isContainerProcess, readPidFile, signalNumber, signalProcess } from './processes.ts';
 import { reopenLog } from './reopen-log.ts';
 import { podIsThere } from './sandbox-recover.ts';
@@ -43,6 +46,7 @@ export class NativeRuntime implements PodRuntime {
   readonly name = 'native';
   readonly #context: NativeContext;
   readonly #live = new LiveContainers();
+  readonly #written = new WrittenBytes();
   #execs = 0;
   #clampTold = false;
 
@@ -139,6 +143,7 @@ export class NativeRuntime implements PodRuntime {
 
   async removeContainer(sandbox: SandboxRecord, container: ContainerRecord): Promise<void> {
     this.#live.finish(container.id);
+    this.#written.forget(container.id);
     await destroyContainer(this.#context, sandbox, container.id);
   }
 
@@ -158,6 +163,29 @@ export class NativeRuntime implements PodRuntime {
   async reopenLog(sandbox: SandboxRecord, container: ContainerRecord): Promise<void> {
     const pod = podPlaces(this.#context.options, sandbox.id);
     await reopenLog(containerPlaces(pod, container.id), pod, container);
+  }
+
+  async stats(sandbox: SandboxRecord, { details }: { readonly details: boolean }): Promise<PodUse> {
+    return await podUse({
+      ...{ context: this.#context, sandbox, cgroupParent: cgroupParentOf(sandbox), details },
+      ...{ containers: this.#live.of(sandbox.id), written: this.#written },
+    });
+  }
+
+  async updateContainer(
+    sandbox: SandboxRecord,
+    container: ContainerRecord,
+    resources: LinuxContainerResources,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const place = { parent: cgroupParentOf(sandbox), sandboxId: sandbox.id };
+    const limit = resources.memoryLimitInBytes;
+    const used = (await this.#context.options.cgroups.use(place, container.id)).memory?.usageBytes ?? 0n;
+    // The kernel would kill to make a limit true that is below what is used.
+    if (limit > 0n && used > limit) {
+      throw new HuskError('failed-precondition', `set the memory limit to ${limit}: ${used} bytes are in use`);
+    }
+    await this.#context.runtime.update(container.id, ociResources(resources, false), signal);
   }
 
   #places(sandboxId: string, containerId: string): ContainerPlaces {

@@ -1,6 +1,7 @@
 /** The OCI runtime's command line on the host: runC, or one that takes the same arguments. */
 import { HuskError } from '../base/errors.ts';
 import { run } from '../base/exec.ts';
+import type { OciResources } from '../oci/runtime-spec.ts';
 
 /** A create or start takes tens of milliseconds; this is for a machine that is stuck. */
 const callMs = 60_000;
@@ -31,6 +32,11 @@ export class OciCli {
     await this.#run(['run', '--detach', '--bundle', bundle, '--pid-file', pidFile, id]);
   }
 
+  /** Changes limits: all of them or, when one is refused, none. What is not in it stays. */
+  async update(id: string, resources: OciResources, signal: AbortSignal): Promise<void> {
+    await this.#run(['update', '--resources', '-', id], signal, JSON.stringify(resources));
+  }
+
   /** Kills what runs and forgets the container. Absent is fine. */
   async delete(id: string): Promise<void> {
     await this.#run(['delete', '--force', id]);
@@ -47,7 +53,8 @@ export class OciCli {
     }
   }
 
-  async #run(args: readonly string[], signal?: AbortSignal): Promise<string> {
-    return run(this.path, [...this.globalArgs, ...args], { timeoutMs: callMs, signal, stage: 'oci-runtime' });
+  async #run(args: readonly string[], signal?: AbortSignal, input?: string): Promise<string> {
+    const options = { timeoutMs: callMs, signal, stage: 'oci-runtime', ...(input === undefined ? {} : { input }) };
+    return run(this.path, [...this.globalArgs, ...args], options);
   }
 }

@@ -1,9 +1,9 @@
+import { processDetails } from '../../../src/cgroups/process-details.ts';
 import { readUseV2 } from '../../../src/cgroups/use-v2.ts';
 import type { ContainerUse, StatsRequest, StatsResponse } from '../../../src/gen/agent/v1/agent.ts';
 import type { Container } from '../container.ts';
 import { containerPlaces } from '../places.ts';
 import type { Pod } from '../pod.ts';
-import { processDetails } from '../process-details.ts';
 
 /** Stats: all containers that have not exited, in one answer. */
 export async function stats(pod: Pod, { details }: StatsRequest): Promise<StatsResponse> {

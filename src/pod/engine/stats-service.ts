@@ -10,7 +10,7 @@ import { runtimeOf } from './runtimes.ts';
 const freshMs = 1_000;
 /** After this an answer goes out with what was known before: one stuck guest must not hold up the others. */
 const answerMs = 2_000;
-/** And after this the look is given up. */
+/** And after this the look is given up. A pod that was never seen and never failed is waited for so long. */
 const lookMs = 10_000;
 /** Rates are over at least so long. */
 const rateNs = 900_000_000n;
@@ -32,6 +32,7 @@ interface Entry {
   base: Measured | undefined;
   lastMs: number;
   hasDetails: boolean;
+  hasFailed: boolean;
   running: { readonly look: Promise<Measured>; readonly details: boolean } | undefined;
 }
 
@@ -56,8 +57,10 @@ export class StatsService {
     if (entry.last !== undefined && this.#isFresh(entry, details)) return entry.last;
     try {
       const look = this.#look(record, entry, details);
-      return await withDeadline('statistics of a pod', answerMs, undefined, () => look);
+      const waitMs = entry.last === undefined && !entry.hasFailed ? lookMs : answerMs;
+      return await withDeadline('statistics of a pod', waitMs, undefined, () => look);
     } catch (caught) {
+      entry.hasFailed = true;
       if (entry.last !== undefined) return entry.last;
       throw HuskError.from(caught, 'stats');
     }
@@ -84,7 +87,14 @@ export class StatsService {
   #entry(id: string): Entry {
     const known = this.#entries.get(id);
     if (known !== undefined) return known;
-    const entry = { last: undefined, base: undefined, lastMs: 0, hasDetails: false, running: undefined };
+    const entry = {
+      last: undefined,
+      base: undefined,
+      lastMs: 0,
+      hasDetails: false,
+      hasFailed: false,
+      running: undefined,
+    };
     this.#entries.set(id, entry);
     return entry;
   }
@@ -116,6 +126,7 @@ export class StatsService {
     entry.last = measured;
     entry.lastMs = this.#core.clock.monotonicMs();
     entry.hasDetails = details;
+    entry.hasFailed = false;
     if (base === undefined || atNs - base.atNs >= rateNs || atNs < base.atNs) entry.base = measured;
     return measured;
   }

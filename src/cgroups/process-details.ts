@@ -1,13 +1,13 @@
 /** What must be asked process by process: descriptors, sockets, limits. */
 import { readdir, readFile, readlink } from 'node:fs/promises';
-import { processesOf } from '../../src/cgroups/use-files.ts';
-import type { ProcessesUse } from '../../src/gen/agent/v1/agent.ts';
+import type { ProcessesUse } from '../gen/agent/v1/agent.ts';
+import { processesOf } from './use-files.ts';
 
 /** A container with more is told to have at least what so many have. */
 const maxProcesses = 64;
 const maxDescriptors = 1_024;
 
-/** Of the processes of a container's cgroup. */
+/** Of the processes of a container's cgroup; in v1 of its directory in any one hierarchy. */
 export async function processDetails(cgroup: string, firstPid: number): Promise<ProcessesUse> {
   let [descriptors, sockets] = [0, 0];
   for (const pid of (await processesOf(cgroup)).slice(0, maxProcesses)) {
