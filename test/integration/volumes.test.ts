@@ -90,7 +90,7 @@ test('a configMap, a secret, /etc/hosts and emptyDirs look as on a node', async 
     'inotify-print /etc/token 1000 > /tmp/events & until grep -q watching /tmp/events; do sleep 0.1; done',
     'cat /etc/config/a /etc/token/token; ls -A /etc/config | wc -l; touch /etc/config/b 2>&1',
     'grep -c web /etc/hosts; echo hello > /scratch/x; echo there > /memory/y; echo z > /below/z',
-    'ls /image/bin/busybox /image-bin/busybox; touch /image/x 2>&1; echo ready',
+    'ls /image/bin/busybox; ls /image-bin/busybox; touch /image/x 2>&1; echo ready',
     'until grep -q second /etc/token/token; do sleep 0.2; done; echo rotated; ls -A /etc/token; cat /tmp/events; echo done',
     'sleep 1000',
   ];
