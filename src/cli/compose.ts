@@ -8,16 +8,13 @@ import { describeError } from '../base/errors.ts';
 import type { Failpoints } from '../base/failpoints.ts';
 import type { Log } from '../base/log.ts';
 import { detectCgroups } from '../cgroups/cgroups.ts';
-import { detectCgroupTrees } from '../cgroups/trees.ts';
-import type { RuntimeInfo } from '../cri/context.ts';
+import type { HandlerInfo, RuntimeInfo } from '../cri/context.ts';
 import { type CriServer, createCriServer } from '../cri/server.ts';
 import type { HypervisorInfo } from '../hypervisor/hypervisor.ts';
 import { createQemuHypervisor, type QemuHypervisor } from '../hypervisor/qemu/hypervisor.ts';
 import type { ImageStore } from '../images/image-store.ts';
 import { parseHoldRecord, parseImageRecord } from '../images/records.ts';
 import { type ClosableImageStore, createImageStore } from '../images/store.ts';
-import { readHostFacts } from '../native/host-facts.ts';
-import { prepareNative } from '../native/native-runtime.ts';
 import { createNetwork } from '../network/host-network.ts';
 import type { Network } from '../network/network.ts';
 import { PodEngine, type PodEngineOptions } from '../pod/engine/pod-engine.ts';
@@ -26,6 +23,7 @@ import { openState, type State } from '../state/open-state.ts';
 import { defaultDeadlines } from '../vm/options.ts';
 import { VmRuntime } from '../vm/vm-runtime.ts';
 import type { Config } from './config.ts';
+import { composeNative, type NativeParts } from './native.ts';
 import { startObservation } from './observe.ts';
 import { version } from './version.ts';
 import { warmTemplate } from './warm.ts';
@@ -64,18 +62,19 @@ export async function composeDaemon(config: Config, log: Log, failpoints: Failpo
     open.close(podsLeft ? 'keep' : 'release'),
   );
   const cgroups = await detectCgroups();
-  const makeNative = await prepareNativeRuntime(config, { network, log, clock: systemClock, failpoints });
-  const engine = openEngine(config, { state, images, log, accelerator: hypervisor.info().accelerator }, (events) => {
+  const native = await composeNative(config, { network, log, clock: systemClock, failpoints });
+  const { accelerator } = hypervisor.info();
+  const engine = openEngine(config, { state, images, log, accelerator, native }, (events) => {
     const parts = { hypervisor, network, hub, cgroups, events, log, clock: systemClock, failpoints };
     const vm = new VmRuntime({ ...parts, ...vmSettings(config) });
     ears.resolve(vm.agentEvents);
-    if (makeNative === undefined) return { vm };
-    const native = closing.adopt(makeNative(events), (open) => open.close());
-    return { vm, native };
+    return native.make === undefined
+      ? { vm }
+      : { vm, native: closing.adopt(native.make(events), (open) => open.close()) };
   });
   await engine.recover();
   await makeTemplate(hypervisor, config, log);
-  const info = runtimeInfo(config, hypervisor.info(), makeNative !== undefined);
+  const info = runtimeInfo(config, hypervisor.info(), native.handlers);
   const { observers, podTraces } = closing.use(await startObservation(config, engine, log));
   const cri = createCriServer({ engine, images, network, info, log, clock: systemClock, observers, podTraces });
   const owned = closing.move();
@@ -111,16 +110,18 @@ interface EngineParts {
   readonly images: ImageStore;
   readonly log: Log;
   readonly accelerator: 'kvm' | 'tcg';
+  readonly native: NativeParts;
 }
 
 function openEngine(config: Config, parts: EngineParts, runtimes: PodEngineOptions['runtimes']): PodEngine {
-  const { state, images, log, accelerator } = parts;
+  const { state, images, log, accelerator, native } = parts;
+  const nativeHandlers = native.handlers.map(({ name }) => name).filter((name) => name !== 'native');
   return new PodEngine({
     sandboxes: state.records('sandbox', parseSandboxRecord),
     containers: state.records('container', parseContainerRecord),
     images,
     runtimes,
-    policy: { accelerator, allowEmulation: config.allowEmulation, nativeNamespaces: undefined },
+    policy: { accelerator, allowEmulation: config.allowEmulation, native: native.policy, nativeHandlers },
     clock: systemClock,
     log,
   });
@@ -138,7 +139,7 @@ function vmSettings(config: Config) {
   };
 }
 
-function runtimeInfo(config: Config, hypervisor: HypervisorInfo, hasNative: boolean): RuntimeInfo {
+function runtimeInfo(config: Config, hypervisor: HypervisorInfo, native: readonly HandlerInfo[]): RuntimeInfo {
   return {
     version,
     cgroupDriver: config.cgroupDriver,
@@ -146,32 +147,8 @@ function runtimeInfo(config: Config, hypervisor: HypervisorInfo, hasNative: bool
     acceleratorReason: hypervisor.acceleratorReason,
     hypervisorVersion: hypervisor.version,
     allowEmulation: config.allowEmulation,
-    handlers: hasNative ? ['vm', 'native'] : ['vm'],
+    handlers: [{ name: 'vm', recursiveReadOnlyMounts: false, userNamespaces: false }, ...native],
   };
-}
-
-type NativeParts = Pick<Parameters<typeof prepareNative>[0], 'network' | 'log' | 'clock' | 'failpoints'>;
-
-/** Undefined where the node is not to run native pods. */
-async function prepareNativeRuntime(
-  config: Config,
-  parts: NativeParts,
-): Promise<Awaited<ReturnType<typeof prepareNative>> | undefined> {
-  if (!config.enablePrivilegedRuntime) return undefined;
-  const { cgroupDriver } = config;
-  return prepareNative({
-    ...parts,
-    cgroups: await detectCgroupTrees(cgroupDriver),
-    host: await readHostFacts(),
-    stateFolder: config.stateDirectory,
-    dataFolder: config.rootDirectory,
-    programs: {
-      ociRuntime: config.ociRuntime,
-      conmon: config.conmon,
-      podInit: join(config.binDirectory, 'husk-pod-init'),
-      cgroupDriver,
-    },
-  });
 }
 
 /** Passable for the gateway's uid, readable for nobody: the sockets in them have owners of their own. */

@@ -18,7 +18,23 @@ test('a flag wins over the file, the file over the default', () => {
   assert.deepEqual(config.cniPluginDir, ['/a', '/b']);
 });
 
+test('OCI runtimes by handler come from tables of the file or from one flag', () => {
+  const native = '/usr/sbin/runc';
+  assert.deepEqual(resolveConfig({}, undefined).runtimes, { native });
+  const file = '[runtimes.native]\npath = "/opt/runc"\n[runtimes.native-crun]\npath = "/usr/bin/crun"\n';
+  assert.deepEqual(resolveConfig({}, file).runtimes, { native: '/opt/runc', 'native-crun': '/usr/bin/crun' });
+  const flag = { runtimes: 'native-youki=/opt/youki' };
+  assert.deepEqual(resolveConfig(flag, file).runtimes, { native, 'native-youki': '/opt/youki' });
+});
+
 for (const [words, flags, file, message] of [
+  [
+    'a runtime of no native handler',
+    { runtimes: 'kata=/usr/bin/kata' },
+    undefined,
+    /--runtimes: "kata=\/usr\/bin\/kata"/,
+  ],
+  ['a runtime without a path', {}, '[runtimes.native]\nname = "runc"', /key "runtimes\.native": must hold "path"/],
   ['a number out of range', { memory: '12' }, undefined, /--memory: "12": must be a whole number from 256/],
   ['a word that is no choice', { accel: 'xen' }, undefined, /--accel: "xen": must be one of auto, kvm, tcg/],
   ['an unknown key', {}, 'memroy = 1', /key "memroy": no such setting/],

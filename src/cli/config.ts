@@ -9,6 +9,8 @@ interface Setting<T> {
   readonly fallback: T;
   readonly help: string;
   readonly parse: (text: string) => T;
+  /** The default in words, where its text says nothing. */
+  readonly show?: string;
 }
 
 const text = (input: string): string => input;
@@ -21,6 +23,17 @@ const count =
     if (/^\d{1,12}$/.test(input) && value >= least && value <= most) return value;
     throw new HuskError('invalid-argument', `"${input}": must be a whole number from ${least} to ${most}`);
   };
+const handlerPaths = (input: string): Readonly<Record<string, string>> => {
+  const pairs = list(input).map(
+    (pair) => /^(native(?:-[a-z0-9][a-z0-9.-]{0,40})?)=(\/.+)$/.exec(pair)?.slice(1) ?? [pair],
+  );
+  for (const [name = '', path] of pairs) {
+    if (path === undefined) {
+      throw new HuskError('invalid-argument', `"${name}": must be "native" or "native-NAME", "=" and an absolute path`);
+    }
+  }
+  return { native: '/usr/sbin/runc', ...(Object.fromEntries(pairs) as Record<string, string>) };
+};
 const oneOf =
   <const T extends string>(words: readonly T[]) =>
   (input: string): T => {
@@ -162,12 +175,13 @@ export const settings = {
     fallback: true,
     help: 'allow pods that run natively on the host',
   }),
-  ociRuntime: setting({
-    flag: 'oci-runtime',
-    value: 'FILE',
-    parse: text,
-    fallback: '/usr/sbin/runc',
-    help: 'OCI runtime of native pods: runc, crun or another with their command line',
+  runtimes: setting({
+    flag: 'runtimes',
+    value: 'LIST',
+    parse: handlerPaths,
+    fallback: { native: '/usr/sbin/runc' },
+    help: 'OCI runtimes by native handler, NAME=FILE comma-separated; in the file: [runtimes.NAME] path = "FILE"',
+    show: 'native=/usr/sbin/runc',
   }),
   conmon: setting({
     flag: 'conmon',
@@ -175,6 +189,13 @@ export const settings = {
     parse: text,
     fallback: '/usr/bin/conmon',
     help: 'monitor of the containers of native pods',
+  }),
+  policyFile: setting({
+    flag: 'policy-file',
+    value: 'FILE',
+    parse: text,
+    fallback: '/etc/husk/policy.toml',
+    help: 'which pods may run natively; without it all that ask',
   }),
   config: setting({
     flag: 'config',
@@ -241,7 +262,7 @@ export function resolveConfig(
 function parseFile(content: string): Map<string, string> {
   const table = checked('config file', () => parse(content));
   return new Map(
-    Object.entries(table).map(([key, value]) => {
+    Object.entries(withRuntimes(table)).map(([key, value]) => {
       if (Array.isArray(value) && value.every((part) => typeof part === 'string')) return [key, value.join(',')];
       if (typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean')
         return [key, `${value}`];
@@ -251,6 +272,20 @@ function parseFile(content: string): Map<string, string> {
       );
     }),
   );
+}
+
+/** `[runtimes.NAME] path = "FILE"` as the flag has it. */
+function withRuntimes({ runtimes, ...table }: Record<string, unknown>): Record<string, unknown> {
+  if (typeof runtimes !== 'object' || runtimes === null || Array.isArray(runtimes)) {
+    return runtimes === undefined ? table : { ...table, runtimes };
+  }
+  const pairs = Object.entries(runtimes).map(([name, value]: [string, unknown]) => {
+    const keys = typeof value === 'object' && value !== null ? Object.entries(value) : [];
+    const [only, ...more] = keys;
+    if (only?.[0] === 'path' && typeof only[1] === 'string' && more.length === 0) return `${name}=${only[1]}`;
+    throw new HuskError('invalid-argument', `config file, key "runtimes.${name}": must hold "path" and nothing else`);
+  });
+  return { ...table, runtimes: pairs.join(',') };
 }
 
 function checked<T>(where: string, work: () => T): T {

@@ -18,7 +18,7 @@ export function parseFlags(argv: readonly string[], version: string): Flags {
   for (const [key, known] of Object.entries(settings)) {
     const option = command.createOption(
       `--${known.flag} <${known.value}>`,
-      `${known.help} (default: ${String(known.fallback)})`,
+      `${known.help} (default: ${'show' in known ? known.show : String(known.fallback)})`,
     );
     command.addOption(option);
     keys.set(option.attributeName(), key as keyof typeof settings);

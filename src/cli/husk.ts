@@ -1,4 +1,5 @@
 /** `husk`: what CRI clients cannot ask. crictl stays the CRI client. */
+import { readFile } from 'node:fs/promises';
 import { ChannelCredentials, Metadata } from '@grpc/grpc-js';
 import { Command } from 'commander';
 import { describeError, HuskError } from '../base/errors.ts';
@@ -8,6 +9,8 @@ import type { TimelineStep } from '../pod/records.ts';
 import { callTreeText } from './call-tree.ts';
 import { chromeTrace } from './chrome-trace.ts';
 import { settings } from './config.ts';
+import { explain, explainText } from './explain.ts';
+import { readNodePolicy } from './node-policy.ts';
 import { timelineText } from './timeline.ts';
 import { version } from './version.ts';
 
@@ -31,6 +34,21 @@ program
   .action(async (pod: string, options: { json?: boolean; chrome?: boolean }) => {
     const told = await traceOf(program.opts<{ runtimeEndpoint: string }>().runtimeEndpoint, pod);
     process.stdout.write(timelineOutput(told, options));
+  });
+
+program
+  .command('explain')
+  .description('which runtime the pods of a Kubernetes manifest get on this node, and why')
+  .argument('<FILE>', 'manifest; - for standard input')
+  .option('--json', 'the answer as JSON')
+  .option('--policy-file <FILE>', 'policy of the node', settings.policyFile.fallback)
+  .option('--native-handlers <NAMES>', 'native handlers of the node beside "native", comma-separated', '')
+  .action(async (file: string, options: { json?: boolean; policyFile: string; nativeHandlers: string }) => {
+    const manifest = await readFile(file === '-' ? '/dev/stdin' : file, 'utf8');
+    const native = await readNodePolicy(options.policyFile);
+    const nativeHandlers = options.nativeHandlers.split(',').filter((name) => name !== '');
+    const explanations = explain(manifest, { native, nativeHandlers });
+    process.stdout.write(options.json ? `${JSON.stringify(explanations)}\n` : explainText(explanations));
   });
 
 try {

@@ -24,7 +24,14 @@ export interface RuntimeInfo {
   readonly hypervisorVersion: string;
   readonly allowEmulation: boolean;
   /** Handlers of RuntimeClass that work here, the default one (`""`) not among them. */
-  readonly handlers: readonly ('vm' | 'native')[];
+  readonly handlers: readonly HandlerInfo[];
+}
+
+/** A handler of RuntimeClass, and which of CRI's optional features its pods really have. */
+export interface HandlerInfo {
+  readonly name: string;
+  readonly recursiveReadOnlyMounts: boolean;
+  readonly userNamespaces: boolean;
 }
 
 export interface CriContext {

@@ -10,6 +10,7 @@ import { ContainerConfig, ImageServiceClient, PodSandboxConfig, RuntimeServiceCl
 import { PodEngine } from '../pod/engine/pod-engine.ts';
 import type { PodRuntimes } from '../pod/engine/runtimes.ts';
 import { FakeNode, FakeRuntime } from '../pod/fake-runtime.ts';
+import { allowAllNative } from '../pod/native-policy.ts';
 import { parseContainerRecord, parseSandboxRecord } from '../pod/parse-records.ts';
 import type { PodRuntimeEvents } from '../pod/pod-runtime.ts';
 import type { PodPolicy } from '../pod/policy.ts';
@@ -50,7 +51,8 @@ export async function startFixture(options: FixtureOptions = {}): Promise<Fixtur
   const node = new FakeNode();
   const images = new FakeImages();
   const network = { ready: true, cidrs: new Array<string>() };
-  const policy = { accelerator: 'tcg', allowEmulation: true, nativeNamespaces: undefined, ...options.policy } as const;
+  const native = options.native === true ? allowAllNative : { refusal: 'the fixture has none' };
+  const policy = { accelerator: 'tcg', allowEmulation: true, native, nativeHandlers: [], ...options.policy } as const;
   const made: FakeRuntime[] = [];
   const newEngine = engineMaker({ node, images, policy, native: options.native === true, made });
   const engine = newEngine();
@@ -100,7 +102,7 @@ function fakeInfo(policy: PodPolicy): RuntimeInfo {
     acceleratorReason: 'the probe did not boot',
     hypervisorVersion: '7.2.22',
     allowEmulation: policy.allowEmulation,
-    handlers: ['vm'],
+    handlers: [{ name: 'vm', recursiveReadOnlyMounts: false, userNamespaces: false }],
   };
 }
 

@@ -1,7 +1,7 @@
 import { describeError, HuskError, isKind } from '../base/errors.ts';
 import type { AuthConfig, PullImageRequest, PullImageResponse } from '../gen/cri/v1/api.ts';
 import type { RegistryAuth } from '../images/image-store.ts';
-import { runtimeHandlers } from '../pod/routing.ts';
+import { isNativeHandler, runtimeHandlers } from '../pod/routing.ts';
 import { refuse } from '../pod/validate/check.ts';
 import { checkImageSpec } from '../pod/validate/container-config.ts';
 import type { CriContext } from './context.ts';
@@ -13,8 +13,7 @@ export async function pullImage(
   signal: AbortSignal,
 ): Promise<PullImageResponse> {
   const spec = checkImageSpec('image', request.image);
-  const handlers: readonly string[] = runtimeHandlers;
-  if (!handlers.includes(spec.runtimeHandler)) {
+  if (!runtimeHandlers.includes(spec.runtimeHandler) && !isNativeHandler(spec.runtimeHandler)) {
     refuse('image.runtime_handler', spec.runtimeHandler, 'no such handler, wanted "", "vm" or "native"');
   }
   try {

@@ -1,5 +1,5 @@
 import type { RuntimeCondition, RuntimeHandler, StatusRequest, StatusResponse } from '../gen/cri/v1/api.ts';
-import type { CriContext, RuntimeInfo } from './context.ts';
+import type { CriContext, HandlerInfo, RuntimeInfo } from './context.ts';
 
 /** Status: polled every few seconds; the network is asked anew each time. */
 export async function runtimeStatus(
@@ -16,7 +16,7 @@ export async function runtimeStatus(
       ],
     },
     info: request.verbose ? verbose(info) : {},
-    runtimeHandlers: ['', ...info.handlers].map(handler),
+    runtimeHandlers: [defaultHandler(info.handlers), ...info.handlers].map(handler),
     features: { supplementalGroupsPolicy: true, userNamespacesHostNetwork: false },
   };
 }
@@ -47,7 +47,16 @@ function verbose(info: RuntimeInfo): Record<string, string> {
   };
 }
 
+/** A routed pod may come to run on any of them: it is promised what all can do. */
+function defaultHandler(handlers: readonly HandlerInfo[]): HandlerInfo {
+  return {
+    name: '',
+    recursiveReadOnlyMounts: handlers.every((each) => each.recursiveReadOnlyMounts),
+    userNamespaces: handlers.every((each) => each.userNamespaces),
+  };
+}
+
 /** What a handler cannot do is said to be so: the kubelet then refuses such pods by itself. */
-function handler(name: string): RuntimeHandler {
-  return { name, features: { recursiveReadOnlyMounts: false, userNamespaces: false } };
+function handler({ name, recursiveReadOnlyMounts, userNamespaces }: HandlerInfo): RuntimeHandler {
+  return { name, features: { recursiveReadOnlyMounts, userNamespaces } };
 }

@@ -147,11 +147,11 @@ async function pidNamespaceOf({ pod, sandbox, state, wish }: Create): Promise<st
 
 function conmonWish(create: Create, logPath: string | undefined): Parameters<typeof startConmon>[0] {
   const { context, container, sandbox, sandboxConfig, places, wish } = create;
-  const { options, runtime } = context;
+  const { options } = context;
   const place = { parent: sandboxConfig.linux?.cgroupParent ?? '', sandboxId: sandbox.id };
   return {
     conmon: options.programs.conmon,
-    runtime,
+    runtime: context.runtimeOf(sandbox),
     containerId: container.id,
     name: container.metadata.name,
     places,

@@ -18,13 +18,13 @@ export async function destroyContainer(
   sandbox: SandboxRecord,
   containerId: string,
 ): Promise<void> {
-  const { options, runtime, layers, exits } = context;
+  const { options, layers, exits } = context;
   const config = PodSandboxConfig.decode(Buffer.from(sandbox.configBase64, 'base64'));
   const place = { parent: config.linux?.cgroupParent ?? '', sandboxId: sandbox.id };
   const places = containerPlaces(podPlaces(options, sandbox.id), containerId);
   if (existsSync(places.folder)) {
     await everyStep([
-      ['oci runtime', () => runtime.delete(containerId)],
+      ['oci runtime', () => context.runtimeOf(sandbox).delete(containerId)],
       ['processes', () => options.cgroups.kill(place, containerId)],
       ['conmon', () => endConmon(places.conmonPidFile, containerId)],
       ['root', () => unmountRoot(layers, containerId, places)],

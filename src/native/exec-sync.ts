@@ -9,6 +9,7 @@ import { execProcess } from '../oci/complete-spec.ts';
 import type { OciSpec } from '../oci/runtime-spec.ts';
 import type { ExecCommand, ExecSyncResult } from '../pod/pod-runtime.ts';
 import type { NativeContext } from './context.ts';
+import type { OciCli } from './oci-cli.ts';
 import type { ContainerPlaces } from './places.ts';
 
 /** CRI: each stream of ExecSync is cut at 16 MiB. */
@@ -19,6 +20,7 @@ const maxTimerMs = 2 ** 31 - 1;
 
 export interface ExecWish extends ExecCommand {
   readonly context: NativeContext;
+  readonly runtime: OciCli;
   readonly containerId: string;
   readonly places: ContainerPlaces;
   readonly cgroup: CgroupPlace;
@@ -54,8 +56,7 @@ export async function execSync(wish: ExecWish, signal: AbortSignal): Promise<Exe
 }
 
 async function runExec(wish: ExecWish, args: readonly string[], signal: AbortSignal): Promise<ExecSyncResult> {
-  const { context, command, timeoutSeconds } = wish;
-  const { runtime } = context;
+  const { runtime, command, timeoutSeconds } = wish;
   const child = spawn(runtime.path, [...runtime.globalArgs, ...args], {
     stdio: ['ignore', 'pipe', 'pipe'],
     env: { PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' },

@@ -1,6 +1,7 @@
 /** PodRuntime for pods that run on the host itself: orchestration only. */
 import { existsSync } from 'node:fs';
 import { access, mkdir, readdir } from 'node:fs/promises';
+import { join } from 'node:path';
 import { sleep } from '../base/deadline.ts';
 import { describeError, HuskError } from '../base/errors.ts';
 import { type LinuxContainerResources, PodSandboxConfig } from '../gen/cri/v1/api.ts';
@@ -30,16 +31,21 @@ const exitMs = 30_000;
 /** The exit code of a process that was killed: 128 and SIGKILL. */
 const killedExitCode = 137;
 
-type Prepared = (events: PodRuntimeEvents) => NativeRuntime;
+export type PreparedNative = (events: PodRuntimeEvents) => NativeRuntime;
 
 /** Makes the folders and finds the mounts of an earlier daemon. What it returns makes the runtime. */
-export async function prepareNative(options: Omit<NativeRuntimeOptions, 'events'>): Promise<Prepared> {
+export async function prepareNative(options: Omit<NativeRuntimeOptions, 'events'>): Promise<PreparedNative> {
   const shared = sharedPlaces(options);
   for (const folder of [shared.exits, shared.runtimeRoot]) await mkdir(folder, { recursive: true, mode: 0o700 });
   const layers = await LayerMounts.open(options);
-  const { ociRuntime, cgroupDriver } = options.programs;
-  const runtime = new OciCli(ociRuntime, shared.runtimeRoot, cgroupDriver);
-  return (events) => new NativeRuntime({ ...options, events }, runtime, layers);
+  const { ociRuntimes, cgroupDriver } = options.programs;
+  const runtimes = new Map<string, OciCli>();
+  for (const [handler, path] of Object.entries(ociRuntimes)) {
+    const root = join(shared.runtimeRoot, handler);
+    await mkdir(root, { recursive: true, mode: 0o700 });
+    runtimes.set(handler, new OciCli(path, root, cgroupDriver));
+  }
+  return (events) => new NativeRuntime({ ...options, events }, runtimes, layers);
 }
 
 export class NativeRuntime implements PodRuntime {
@@ -50,10 +56,12 @@ export class NativeRuntime implements PodRuntime {
   #execs = 0;
   #clampTold = false;
 
-  constructor(options: NativeRuntimeOptions, runtime: OciCli, layers: LayerMounts) {
+  /** @param runtimes by handler */
+  constructor(options: NativeRuntimeOptions, runtimes: ReadonlyMap<string, OciCli>, layers: LayerMounts) {
     const exits = new ExitWatcher(sharedPlaces(options).exits, (id) => void this.#onExitFile(id));
     const warnOfClamp = (wanted: number): void => this.#warnOfClamp(wanted);
-    this.#context = { options, runtime, layers, exits, warnOfClamp };
+    const runtimeOf: NativeContext['runtimeOf'] = ({ runtimeHandler }) => findRuntime(runtimes, runtimeHandler);
+    this.#context = { options, runtimeOf, layers, exits, warnOfClamp };
     exits.start();
   }
 
@@ -67,7 +75,8 @@ export class NativeRuntime implements PodRuntime {
     config: PodSandboxConfig,
     signal: AbortSignal,
   ): Promise<Pick<SandboxStatus, 'ips' | 'runtimeState' | 'timeline'>> {
-    return startPod({ ...this.#context, record, config, signal });
+    const { options, runtimeOf } = this.#context;
+    return startPod({ options, runtime: runtimeOf(record), record, config, signal });
   }
 
   async stopSandbox(record: SandboxRecord): Promise<void> {
@@ -77,7 +86,7 @@ export class NativeRuntime implements PodRuntime {
       this.#live.finish(id);
       await destroyContainer(this.#context, record, id);
     }
-    await stopPod(this.#context.options, this.#context.runtime, record);
+    await stopPod(this.#context.options, this.#context.runtimeOf(record), record);
   }
 
   async removeSandbox(record: SandboxRecord): Promise<void> {
@@ -114,11 +123,12 @@ export class NativeRuntime implements PodRuntime {
   }
 
   async startContainer(
-    _sandbox: SandboxRecord,
+    sandbox: SandboxRecord,
     container: ContainerRecord,
     signal: AbortSignal,
   ): Promise<{ startedAtNs: bigint }> {
-    const { runtime, options } = this.#context;
+    const { options } = this.#context;
+    const runtime = this.#context.runtimeOf(sandbox);
     try {
       await runtime.start(container.id, signal);
     } catch (caught) {
@@ -157,7 +167,9 @@ export class NativeRuntime implements PodRuntime {
     const cgroup = { parent: cgroupParentOf(sandbox), sandboxId: sandbox.id };
     const places = this.#places(sandbox.id, container.id);
     const name = `exec-${process.pid}-${this.#execs}`;
-    return execSync({ ...command, context: this.#context, containerId: container.id, places, cgroup, name }, signal);
+    const runtime = this.#context.runtimeOf(sandbox);
+    const wish = { ...command, context: this.#context, runtime, containerId: container.id, places, cgroup, name };
+    return execSync(wish, signal);
   }
 
   async reopenLog(sandbox: SandboxRecord, container: ContainerRecord): Promise<void> {
@@ -185,7 +197,7 @@ export class NativeRuntime implements PodRuntime {
     if (limit > 0n && used > limit) {
       throw new HuskError('failed-precondition', `set the memory limit to ${limit}: ${used} bytes are in use`);
     }
-    await this.#context.runtime.update(container.id, ociResources(resources, false), signal);
+    await this.#context.runtimeOf(sandbox).update(container.id, ociResources(resources, false), signal);
   }
 
   #places(sandboxId: string, containerId: string): ContainerPlaces {
@@ -276,6 +288,15 @@ export class NativeRuntime implements PodRuntime {
       'oom_score_adj is raised to what the kernel allows without CAP_SYS_RESOURCE; said once',
     );
   }
+}
+
+/** A routed pod, of handler `""`, has the same runtime as one of handler `native`. */
+function findRuntime(runtimes: ReadonlyMap<string, OciCli>, handler: string): OciCli {
+  const runtime = runtimes.get(handler === '' ? 'native' : handler);
+  if (runtime !== undefined) return runtime;
+  throw new HuskError('failed-precondition', `runtime_handler "${handler}": this node has no such runtime any more`, {
+    hint: 'configure it again, at least until its pods are removed',
+  });
 }
 
 function cgroupParentOf(sandbox: SandboxRecord): string {

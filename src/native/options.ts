@@ -22,8 +22,8 @@ export interface NativeRuntimeOptions {
 }
 
 export interface NativePrograms {
-  /** An OCI runtime with runC's command line: runc, crun, youki. */
-  readonly ociRuntime: string;
+  /** By handler, `native` among them: OCI runtimes with runC's command line: runc, crun, youki. */
+  readonly ociRuntimes: Readonly<Record<string, string>>;
   readonly conmon: string;
   /** husk-pod-init: PID 1 of a PID namespace that containers share. */
   readonly podInit: string;

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { type ErrorKind, isKind } from '../base/errors.ts';
 import { NamespaceMode, PodSandboxConfig } from '../gen/cri/v1/api.ts';
+import { allowAllNative } from './native-policy.ts';
 import { chooseRuntime, type RoutingPolicy, untrustedAnnotation } from './routing.ts';
 
 type Wish = 'nothing' | 'privileged' | 'network' | 'pid' | 'ipc';
@@ -16,10 +17,14 @@ function config(wish: Wish, annotations: Record<string, string> = {}): PodSandbo
   });
 }
 
-const open: RoutingPolicy = { nativeEnabled: true, nativeNamespaces: undefined };
-const closed: RoutingPolicy = { nativeEnabled: false, nativeNamespaces: undefined };
-const some: RoutingPolicy = { nativeEnabled: true, nativeNamespaces: ['kube-system'] };
-const listed: RoutingPolicy = { nativeEnabled: true, nativeNamespaces: ['shop'] };
+const open: RoutingPolicy = { native: allowAllNative, nativeHandlers: ['native-crun'] };
+const closed: RoutingPolicy = { native: { refusal: 'conmon is missing' }, nativeHandlers: [] };
+const only = (native: object): RoutingPolicy => ({ native: { refusal: undefined, ...native }, nativeHandlers: [] });
+const some = only({ namespaces: ['kube-system'] });
+const listed = only({ namespaces: ['shop'] });
+const accounts = only({ serviceAccounts: ['shop/exporter'], serviceAccountAnnotation: 'example.org/account' });
+const unread = only({ serviceAccounts: ['shop/exporter'] });
+const exporter = { 'example.org/account': 'exporter' };
 const untrusted = { [untrustedAnnotation]: 'true' };
 
 const table: readonly (readonly [
@@ -42,6 +47,14 @@ const table: readonly (readonly [
   ['privileged, not there', closed, 'privileged', '', {}, 'failed-precondition'],
   ['privileged, namespace not allowed', some, 'privileged', '', {}, 'failed-precondition'],
   ['privileged, namespace allowed', listed, 'privileged', '', {}, 'native'],
+  ['privileged, service account allowed', accounts, 'privileged', '', exporter, 'native'],
+  ['privileged, another account', accounts, 'privileged', '', { 'example.org/account': 'web' }, 'failed-precondition'],
+  ['privileged, no account told', accounts, 'privileged', '', {}, 'failed-precondition'],
+  ['privileged, an account that nobody vouches for', unread, 'privileged', '', exporter, 'failed-precondition'],
+  ['another native handler', open, 'nothing', 'native-crun', {}, 'native'],
+  ['another native handler, not there', closed, 'nothing', 'native-crun', {}, 'invalid-argument'],
+  ['untrusted against another native handler', open, 'nothing', 'native-crun', untrusted, 'invalid-argument'],
+  ['handler vm and privileged: privileged in the guest', open, 'privileged', 'vm', {}, 'vm'],
   ['handler vm against the request', open, 'network', 'vm', {}, 'invalid-argument'],
   ['unknown handler', open, 'nothing', 'runc', {}, 'invalid-argument'],
   ['unknown handler that looks like one', open, 'nothing', 'VM', {}, 'invalid-argument'],
@@ -82,5 +95,5 @@ test('no annotation leads out of the VM', () => {
 });
 
 test('a refusal names the field that asked', () => {
-  assert.throws(() => chooseRuntime(config('pid'), '', closed), /namespace_options\.pid is NODE/);
+  assert.throws(() => chooseRuntime(config('pid'), '', closed), /namespace_options\.pid is NODE.*conmon is missing/);
 });

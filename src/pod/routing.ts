@@ -7,20 +7,27 @@
  */
 import { HuskError } from '../base/errors.ts';
 import { NamespaceMode, type PodSandboxConfig } from '../gen/cri/v1/api.ts';
+import { checkNativeAllowed, type NativePolicy } from './native-policy.ts';
 import type { RuntimeName } from './records.ts';
 
-/** The values of RuntimeClass's handler that are known. */
-export const runtimeHandlers = ['', 'vm', 'native'] as const;
+/** The values of RuntimeClass's handler that every node knows. */
+export const runtimeHandlers: readonly string[] = ['', 'vm', 'native'];
+/** More native handlers, each with an OCI runtime of its own: `native-crun`. */
+const moreNative = /^native-[a-z0-9][a-z0-9.-]{0,40}$/;
+
+/** Whether the text can be the name of a native handler. */
+export function isNativeHandler(handler: string): boolean {
+  return handler === 'native' || moreNative.test(handler);
+}
 
 /** Says that the pod must have a virtual machine whatever else it asks for. The key is containerd's. */
 export const untrustedAnnotation = 'io.kubernetes.cri.untrusted-workload';
 
-/** What the node allows. */
+/** What the node has and allows. */
 export interface RoutingPolicy {
-  /** Whether there is a native runtime at all. */
-  readonly nativeEnabled: boolean;
-  /** The namespaces whose pods may run natively; undefined: all. */
-  readonly nativeNamespaces: readonly string[] | undefined;
+  readonly native: NativePolicy;
+  /** Native handlers beside `native`. */
+  readonly nativeHandlers: readonly string[];
 }
 
 export interface Route {
@@ -36,57 +43,56 @@ export interface Route {
  *   itself, `failed-precondition` when the node does not allow what is asked for
  */
 export function chooseRuntime(config: PodSandboxConfig, handler: string, policy: RoutingPolicy): Route {
-  const host = hostAccess(config);
+  const namespaces = hostNamespaces(config);
+  const host = [...privileges(config), ...namespaces];
   const wantsHost = host[0];
   if (config.annotations[untrustedAnnotation] === 'true') {
-    const asked = handler === 'native' ? 'runtime_handler "native"' : wantsHost;
+    const asked = isNativeHandler(handler) ? `runtime_handler "${handler}"` : wantsHost;
     if (asked !== undefined) throw contradiction(`annotation ${untrustedAnnotation}`, asked);
     return { runtime: 'vm', reason: `annotation ${untrustedAnnotation} is "true"` };
   }
   switch (handler) {
     case 'vm':
-      if (wantsHost !== undefined) throw contradiction('runtime_handler "vm"', wantsHost);
-      return { runtime: 'vm', reason: 'runtime_handler is "vm"' };
-    case 'native':
-      return native('runtime_handler is "native"', config, policy);
+      if (namespaces[0] !== undefined) throw contradiction('runtime_handler "vm"', namespaces[0]);
+      return {
+        runtime: 'vm',
+        reason: `runtime_handler is "vm"${wantsHost === undefined ? '' : '; privileged means privileged inside the virtual machine'}`,
+      };
     case '':
       if (wantsHost !== undefined) return native(host.join(' and '), config, policy);
       return { runtime: 'vm', reason: 'the pod asks neither for privileges nor for a namespace of the host' };
     default:
+      if (handler === 'native' || policy.nativeHandlers.includes(handler)) {
+        return native(`runtime_handler is "${handler}"`, config, policy);
+      }
       throw new HuskError(
         'invalid-argument',
-        `runtime_handler ${JSON.stringify(handler.slice(0, 64))}: no such handler, wanted "", "vm" or "native"`,
+        `runtime_handler ${JSON.stringify(handler.slice(0, 64))}: no such handler, wanted ${handlerList(policy)}`,
       );
   }
 }
 
-/** The fields by which a pod asks for what only the host has. */
-function hostAccess(config: PodSandboxConfig): string[] {
-  const context = config.linux?.securityContext;
-  const options = context?.namespaceOptions;
-  const field = 'config.linux.security_context';
-  const asked: string[] = [];
-  if (context?.privileged === true) asked.push(`${field}.privileged is true`);
-  if (options?.network === NamespaceMode.NODE) asked.push(`${field}.namespace_options.network is NODE`);
-  if (options?.pid === NamespaceMode.NODE) asked.push(`${field}.namespace_options.pid is NODE`);
-  if (options?.ipc === NamespaceMode.NODE) asked.push(`${field}.namespace_options.ipc is NODE`);
-  return asked;
+const contextField = 'config.linux.security_context';
+
+function privileges(config: PodSandboxConfig): string[] {
+  return config.linux?.securityContext?.privileged === true ? [`${contextField}.privileged is true`] : [];
+}
+
+/** The fields by which a pod asks for a namespace that only the host has. */
+function hostNamespaces(config: PodSandboxConfig): string[] {
+  const options = config.linux?.securityContext?.namespaceOptions;
+  return (['network', 'pid', 'ipc'] as const)
+    .filter((name) => options?.[name] === NamespaceMode.NODE)
+    .map((name) => `${contextField}.namespace_options.${name} is NODE`);
 }
 
 function native(reason: string, config: PodSandboxConfig, policy: RoutingPolicy): Route {
-  if (!policy.nativeEnabled) {
-    throw new HuskError('failed-precondition', `choose a runtime: ${reason}, but this node runs no native pods`, {
-      hint: 'ask for none of it, or enable the native runtime on the node',
-    });
-  }
-  const namespace = config.metadata?.namespace ?? '';
-  if (policy.nativeNamespaces?.includes(namespace) === false) {
-    throw new HuskError(
-      'failed-precondition',
-      `choose a runtime: ${reason}, but this node runs no native pods of namespace "${namespace}"`,
-    );
-  }
+  checkNativeAllowed(policy.native, config, reason);
   return { runtime: 'native', reason };
+}
+
+function handlerList(policy: RoutingPolicy): string {
+  return [...runtimeHandlers, ...policy.nativeHandlers].map((name) => `"${name}"`).join(', ');
 }
 
 function contradiction(vmSide: string, hostSide: string): HuskError {

@@ -29,10 +29,7 @@ export class SandboxService {
    */
   async run(config: PodSandboxConfig, runtimeHandler: string, signal: AbortSignal): Promise<SandboxId> {
     const core = this.#core;
-    const route = chooseRuntime(config, runtimeHandler, {
-      nativeEnabled: core.runtimes.native !== undefined,
-      nativeNamespaces: core.policy.nativeNamespaces,
-    });
+    const route = chooseRuntime(config, runtimeHandler, core.policy);
     this.#checkIsolation(route);
     const record = this.#newRecord(config, runtimeHandler, route);
     const runtime = runtimeOf(core.runtimes, route.runtime);

@@ -1,0 +1,82 @@
+/** Puts the native runtime together, where the node can have one. */
+import { join } from 'node:path';
+import { describeError, HuskError } from '../base/errors.ts';
+import type { Log } from '../base/log.ts';
+import { detectCgroupTrees } from '../cgroups/trees.ts';
+import type { HandlerInfo } from '../cri/context.ts';
+import { readHostFacts } from '../native/host-facts.ts';
+import { type PreparedNative, prepareNative } from '../native/native-runtime.ts';
+import { checkVersion } from '../native/versions.ts';
+import type { NativePolicy } from '../pod/native-policy.ts';
+import type { Config } from './config.ts';
+import { readNodePolicy } from './node-policy.ts';
+
+type Parts = Pick<Parameters<typeof prepareNative>[0], 'network' | 'log' | 'clock' | 'failpoints'>;
+
+export interface NativeParts {
+  /** Absent where the node cannot or shall not run native pods; the policy says why. */
+  readonly make: PreparedNative | undefined;
+  readonly policy: NativePolicy;
+  /** Of RuntimeClass: `native` and what else is configured and works. */
+  readonly handlers: readonly HandlerInfo[];
+}
+
+/**
+ * Checks the programs, reads the policy, and prepares the runtime. A program that is missing or
+ * too old takes native pods from this node, not the daemon.
+ */
+export async function composeNative(config: Config, parts: Parts): Promise<NativeParts> {
+  if (!config.enablePrivilegedRuntime) return without('huskd was started with --enable-privileged-runtime false');
+  const policy = await readNodePolicy(config.policyFile);
+  try {
+    await checked(config.conmon, parts.log);
+    await checked(config.runtimes['native'] ?? '', parts.log);
+  } catch (caught) {
+    parts.log.error({ error: describeError(caught) }, 'this node runs no native pods');
+    return without(HuskError.from(caught).message);
+  }
+  const ociRuntimes = await usableRuntimes(config, parts.log);
+  const make = await prepareNative({
+    ...parts,
+    cgroups: await detectCgroupTrees(config.cgroupDriver),
+    host: await readHostFacts(),
+    stateFolder: config.stateDirectory,
+    dataFolder: config.rootDirectory,
+    programs: {
+      ociRuntimes,
+      conmon: config.conmon,
+      podInit: join(config.binDirectory, 'husk-pod-init'),
+      cgroupDriver: config.cgroupDriver,
+    },
+  });
+  const handlers = Object.keys(ociRuntimes).map((name) => ({
+    name,
+    recursiveReadOnlyMounts: true,
+    userNamespaces: false,
+  }));
+  return { make, policy, handlers };
+}
+
+function without(refusal: string): NativeParts {
+  return { make: undefined, policy: { refusal }, handlers: [] };
+}
+
+/** The runtimes beside the main one are left out when they cannot be used. */
+async function usableRuntimes(config: Config, log: Log): Promise<Readonly<Record<string, string>>> {
+  const usable: Record<string, string> = {};
+  for (const [handler, path] of Object.entries(config.runtimes)) {
+    try {
+      if (handler !== 'native') await checked(path, log);
+      usable[handler] = path;
+    } catch (caught) {
+      log.error({ handler, error: describeError(caught) }, 'runtime handler cannot be used');
+    }
+  }
+  return usable;
+}
+
+async function checked(path: string, log: Log): Promise<void> {
+  const { name, version, advice } = await checkVersion(path);
+  log.info({ path, name, version }, 'program of native pods');
+  if (advice !== '') log.warn({ path, version }, advice);
+}
