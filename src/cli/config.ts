@@ -9,8 +9,6 @@ interface Setting<T> {
   readonly fallback: T;
   readonly help: string;
   readonly parse: (text: string) => T;
-  /** The default in words, where its text says nothing. */
-  readonly show?: string;
 }
 
 const text = (input: string): string => input;
@@ -181,7 +179,6 @@ export const settings = {
     parse: handlerPaths,
     fallback: { native: '/usr/sbin/runc' },
     help: 'OCI runtimes by native handler, NAME=FILE comma-separated; in the file: [runtimes.NAME] path = "FILE"',
-    show: 'native=/usr/sbin/runc',
   }),
   conmon: setting({
     flag: 'conmon',

@@ -18,7 +18,7 @@ export function parseFlags(argv: readonly string[], version: string): Flags {
   for (const [key, known] of Object.entries(settings)) {
     const option = command.createOption(
       `--${known.flag} <${known.value}>`,
-      `${known.help} (default: ${'show' in known ? known.show : String(known.fallback)})`,
+      `${known.help} (default: ${inWords(known.fallback)})`,
     );
     command.addOption(option);
     keys.set(option.attributeName(), key as keyof typeof settings);
@@ -30,4 +30,13 @@ export function parseFlags(argv: readonly string[], version: string): Flags {
     if (key !== undefined) flags[key] = value;
   }
   return flags;
+}
+
+/** A setting's value as it would be given. */
+function inWords(value: boolean | number | string | readonly string[] | Readonly<Record<string, string>>): string {
+  if (typeof value !== 'object') return String(value);
+  if (value instanceof Array) return value.join(',');
+  return Object.entries(value)
+    .map(([name, each]) => `${name}=${each}`)
+    .join(',');
 }

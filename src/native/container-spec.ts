@@ -10,6 +10,7 @@ import type { Image } from '../pod/image-view.ts';
 import { bindMounts } from './bind-mounts.ts';
 import { askedDevices, hostDevices } from './devices.ts';
 import type { HostFacts } from './host-facts.ts';
+import { appArmorProfile, selinuxLabels } from './labels.ts';
 import type { NativePodState } from './native-state.ts';
 import type { ContainerPlaces, PodPlaces } from './places.ts';
 
@@ -60,12 +61,13 @@ export async function nativeSpec(input: NativeSpecInput): Promise<OciSpec> {
   );
   return {
     ...whole,
-    process: clampToHost(whole.process, input),
+    process: { ...clampToHost(whole.process, input), ...(await labels(input, privileged)) },
     mounts: [...whole.mounts, ...hostsMount(whole, pod)],
     linux: {
       ...whole.linux,
       namespaces: namespaces(input, privileged),
       cgroupsPath: input.cgroupsPath,
+      ...mountLabel(input),
       resources: { ...whole.linux.resources, devices: [...whole.linux.resources.devices, ...asked.rules] },
       devices: privileged ? [...(await hostDevices())] : [...asked.devices],
       ...(rootPropagation === undefined ? {} : { rootfsPropagation: rootPropagation }),
@@ -117,6 +119,20 @@ function clampToHost(process: OciSpec['process'], { host, config }: NativeSpecIn
     ),
     oomScoreAdj: Math.max(process.oomScoreAdj ?? 0, host.leastOomScoreAdj),
   };
+}
+
+async function labels(input: NativeSpecInput, privileged: boolean): Promise<Partial<OciSpec['process']>> {
+  const profile = await appArmorProfile(input.config, input.host.appArmor, privileged);
+  const selinuxLabel = selinuxLabels(input.config, input.host.selinux)?.process;
+  return {
+    ...(profile === undefined ? {} : { apparmorProfile: profile }),
+    ...(selinuxLabel === undefined ? {} : { selinuxLabel }),
+  };
+}
+
+function mountLabel(input: NativeSpecInput): Partial<OciSpec['linux']> {
+  const label = selinuxLabels(input.config, input.host.selinux)?.mounts;
+  return label === undefined ? {} : { mountLabel: label };
 }
 
 function namespaces(input: NativeSpecInput, privileged: boolean): { type: OciNamespace; path?: string }[] {

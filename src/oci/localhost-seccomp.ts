@@ -1,5 +1,6 @@
 /** Seccomp profiles that lie on the node. */
-import { readFile, stat } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { open } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { HuskError } from '../base/errors.ts';
 import type { ContainerConfig } from '../gen/cri/v1/api.ts';
@@ -25,15 +26,24 @@ export async function readLocalhostSeccomp(config: ContainerConfig): Promise<Oci
     );
   }
   try {
-    const { size } = await stat(path);
-    if (size > maxSeccompBytes) throw new HuskError('invalid-argument', `${size} bytes, at most ${maxSeccompBytes}`);
-    const profile: unknown = JSON.parse(await readFile(path, 'utf8'));
+    const profile: unknown = JSON.parse(await readRegular(path));
     if (isSeccomp(profile)) return profile;
     throw new HuskError('invalid-argument', 'not a seccomp profile: defaultAction and syscalls are missing');
   } catch (cause) {
     const why = cause instanceof Error ? cause.message : String(cause);
     throw new HuskError('invalid-argument', `${seccompField} "${path.slice(0, 200)}": ${why}`, { cause });
   }
+}
+
+/** A device has no size and may have no end, a fifo no writer: neither may hold the daemon up. */
+async function readRegular(path: string): Promise<string> {
+  await using file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  const stats = await file.stat();
+  if (!stats.isFile()) throw new HuskError('invalid-argument', 'not a regular file');
+  if (stats.size > maxSeccompBytes) {
+    throw new HuskError('invalid-argument', `${stats.size} bytes, at most ${maxSeccompBytes}`);
+  }
+  return await file.readFile('utf8');
 }
 
 function isSeccomp(value: unknown): value is OciSeccomp {

@@ -52,6 +52,7 @@ export interface OciLinux {
   maskedPaths: string[];
   readonlyPaths: string[];
   rootfsPropagation?: string;
+  mountLabel?: string;
 }
 
 export interface OciDevice {
