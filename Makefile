@@ -86,9 +86,10 @@ crictl: ## Build crictl and critest of cri-tools into build/bin/cri-tools-CRI_TO
 	@test/conformance/build.sh '$(CRI_TOOLS)'
 
 # Of `make bench`: QUICK=1 in three minutes, ONLY=pods,burst some sections, SET=samples=5 other numbers, OUT=DIR.
-BENCH_FLAGS = $(if $(QUICK),--quick) $(if $(ONLY),--only=$(ONLY)) $(if $(SET),--set=$(SET)) $(if $(OUT),--out=$(abspath $(OUT)))
+BENCH_FLAGS = $(if $(QUICK),--quick) $(if $(ONLY),--only=$(ONLY)) $(if $(SET),--set=$(SET)) $(if $(OUT),--out=$(abspath $(OUT))) $(if $(HOST),--host=$(HOST))
 
-bench: setup build-c guest-image ## Measure beside containerd: 20 minutes, or QUICK=1 in 3 (test/bench/README.md)
+# HOST=user@machine: over there.
+bench: setup $(if $(HOST),,build-c guest-image) ## Measure beside containerd: 20 minutes, or QUICK=1 in 3 (test/bench/README.md)
 	@tools/open-tree.sh node test/bench/main.ts $(BENCH_FLAGS)
 
 install: setup build-c guest-image ## Install into DESTDIR/PREFIX (default /usr)

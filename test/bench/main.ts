@@ -1,13 +1,15 @@
 /**
  * `make bench`: measures husk beside containerd and writes what it saw.
  *
- *   node test/bench/main.ts [--quick|--tiny] [--only SECTIONS] [--set NAME=NUMBER,...] [--out DIR]
+ *   node test/bench/main.ts [--quick|--tiny] [--only SECTIONS] [--set NAME=NUMBER,...] [--out DIR] [--host USER@HOST]
  *   node test/bench/main.ts report --out DIR RESULTS.json...
  */
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { describeError } from '../../src/base/errors.ts';
 import { makePlan } from './plan.ts';
+import { runRemote } from './remote/run-remote.ts';
+import { parseHost, Ssh, userOptions } from './remote/ssh.ts';
 import { writeReport } from './report.ts';
 import { mergeResults, type Results, readResults } from './results.ts';
 import { runBench } from './run.ts';
@@ -23,6 +25,7 @@ const { values, positionals } = parseArgs({
     tiny: { type: 'boolean', default: false },
     only: { type: 'string', default: '' },
     set: { type: 'string', default: '' },
+    host: { type: 'string', default: '' },
     out: { type: 'string', default: join(repository, 'build/bench/latest') },
   },
 });
@@ -54,7 +57,22 @@ try {
 async function measured(): Promise<Results> {
   const [command, ...files] = positionals;
   if (command === 'report') return mergeResults(await Promise.all(files.map(readResults)));
+  if (values.host !== '') return await measuredOn(values.host);
   const plan = makePlan(values.tiny ? 'tiny' : values.quick ? 'quick' : 'full', values.only, values.set);
   const cache = join(repository, 'build/bench/cache');
   return runBench({ plan, repository, cache, signal: interrupted.signal, say });
+}
+
+/** The report over there is of that machine; it is written anew here from its raw results. */
+async function measuredOn(host: string): Promise<Results> {
+  using ssh = await Ssh.connect(await userOptions(parseHost(host)));
+  say(`connected to ${host}; the tree is copied`);
+  const variables = {
+    ...(values.quick ? { QUICK: '1' } : {}),
+    ...(values.only === '' ? {} : { ONLY: values.only }),
+    ...(values.set === '' ? {} : { SET: values.set }),
+  };
+  const { signal } = interrupted;
+  await runRemote({ ssh, repository, variables, out: values.out, errors: process.stderr, signal });
+  return readResults(join(values.out, 'results.json'));
 }

@@ -67,7 +67,7 @@ export async function runBench({ plan, repository, cache, signal, say }: RunOpti
     (subject) => subject.stop(),
   );
   owners.push(husk);
-  const peer = await startContainerd({ registry: registry.host, pauseImage: pause, subnet: 251 }).catch(
+  const peer = await startContainerd({ registry: registry.host, pauseImage: pause, subnet: 252 }).catch(
     (caught: unknown) => {
       invalid.push(`the peer is missing: ${describeError(caught)}`);
       return undefined;

@@ -24,6 +24,8 @@ export interface DaemonOptions {
   readonly folder?: string;
   /** Environment variables, for fault injection. */
   readonly env?: Readonly<Record<string, string>>;
+  /** In a process group of its own: an interrupt on the terminal reaches the test alone, which takes it away. */
+  readonly ownGroup?: boolean;
   /** CNI configuration to use in place of the bridge. */
   readonly cniNetDir?: string;
 }
@@ -67,7 +69,7 @@ export async function startDaemon(options: DaemonOptions = {}): Promise<Daemon> 
     `--config=${join(folder, 'none.toml')}`,
     ...(options.flags ?? []),
   ];
-  let child = await launch(args, folder, options.env ?? {});
+  let child = await launch(args, folder, options, options.env);
   const cri = connectCri(socket);
   await answering(cri, child, folder);
   return {
@@ -85,7 +87,7 @@ export async function startDaemon(options: DaemonOptions = {}): Promise<Daemon> 
       await gone;
     },
     async restart(env) {
-      child = await launch(args, folder, env ?? {});
+      child = await launch(args, folder, options, env);
       await answering(cri, child, folder);
     },
     async stop() {
@@ -100,7 +102,8 @@ export async function startDaemon(options: DaemonOptions = {}): Promise<Daemon> 
 async function launch(
   args: readonly string[],
   folder: string,
-  env: Readonly<Record<string, string>>,
+  { ownGroup = false }: Pick<DaemonOptions, 'ownGroup'>,
+  env: Readonly<Record<string, string>> = {},
 ): Promise<ChildProcess> {
   await mkdir(folder, { recursive: true });
   const log = await open(join(folder, 'huskd.log'), 'a');
@@ -108,6 +111,7 @@ async function launch(
     return spawn(join(repository, 'bin/huskd'), [...args], {
       stdio: ['ignore', log.fd, log.fd],
       env: { ...process.env, ...env },
+      detached: ownGroup,
     });
   } finally {
     await log.close();

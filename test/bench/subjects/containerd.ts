@@ -2,7 +2,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
-import { mkdir, mkdtemp, open, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, open, readFile, rm, rmdir, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { sleep } from '../../../src/base/deadline.ts';
@@ -51,6 +51,8 @@ export async function startContainerd({ registry, pauseImage, subnet }: Containe
     await unmountBelow(folder);
     await run('ip', ['link', 'delete', bridge], { timeoutMs: 10_000 }).catch(() => undefined);
     await rm(folder, { recursive: true, force: true });
+    // Where shims keep their sockets, whatever the configuration says; a folder in use stays.
+    for (const path of ['/run/containerd/s', '/run/containerd']) await rmdir(path).catch(() => undefined);
     if (left !== undefined) throw HuskError.from(left, 'remove the pods of containerd');
   };
   try {
@@ -105,7 +107,11 @@ state = "${folder}/run"
 async function launch(folder: string): Promise<ChildProcess> {
   const log = await open(join(folder, 'containerd.log'), 'a');
   try {
-    const child = spawn(program, ['--config', join(folder, 'config.toml')], { stdio: ['ignore', log.fd, log.fd] });
+    // Detached: an interrupt on the terminal is for the harness, which first removes the pods.
+    const child = spawn(program, ['--config', join(folder, 'config.toml')], {
+      stdio: ['ignore', log.fd, log.fd],
+      detached: true,
+    });
     const failed = once(child, 'error').then(([error]: unknown[]) => error);
     const started = once(child, 'spawn').then(() => undefined);
     const error = await Promise.race([failed, started]);

@@ -33,12 +33,15 @@ export async function startHusk({ registry, template, templateCache }: HuskOptio
   if (template) await copyIfThere(templateCache, templates);
   const metrics = `127.0.0.1:${await freePort()}`;
   const flags = [`--template=${template}`, `--metrics-address=${metrics}`];
-  const daemon = await startDaemon({ folder, flags, mirror: { to: registry, of: ['docker.io'] } }).catch(
-    async (caught: unknown) => {
-      await rm(folder, { recursive: true, force: true });
-      throw caught;
-    },
-  );
+  const daemon = await startDaemon({
+    folder,
+    flags,
+    ownGroup: true,
+    mirror: { to: registry, of: ['docker.io'] },
+  }).catch(async (caught: unknown) => {
+    await rm(folder, { recursive: true, force: true });
+    throw caught;
+  });
   if (template) await keep(templates, templateCache);
   const owns = (found: Process): boolean => commandOf(found.pid).includes(folder);
   return {
