@@ -11,6 +11,8 @@ import type { Subject } from './subjects/subject.ts';
 
 export interface Bench {
   readonly plan: Plan;
+  /** Root of the sources. */
+  readonly repository: string;
   readonly registry: TestRegistry;
   readonly husk: HuskSubject;
   /** The peer; undefined when there is none here, which makes the result invalid. */

@@ -104,5 +104,13 @@ export const metrics: readonly Metric[] = [
     stretch: 10,
   },
   { id: 'exec-at-scale', title: 'ExecSync `true` in every one of the live pods', unit: 'ms', judge: ratio },
+  ...['CreatePod', 'StopPod', 'RemovePod', 'CreateContainer', 'StartContainer', 'StopContainer', 'RemoveContainer'].map(
+    (operation): Metric => ({
+      id: `critest-${operation}`,
+      title: `critest -benchmark: ${operation}`,
+      unit: 'ms',
+      judge: ratio,
+    }),
+  ),
   { id: 'vm-cpu', title: 'CPU time of a VM process until its pod is ready', unit: 'ms', judge: value },
 ];

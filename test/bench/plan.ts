@@ -2,7 +2,7 @@
 import { HuskError } from '../../src/base/errors.ts';
 
 /** The parts of a run, in the order in which they run. */
-export const sectionNames = ['pods', 'native', 'clone', 'burst', 'scale', 'pull'] as const;
+export const sectionNames = ['pods', 'native', 'clone', 'burst', 'scale', 'pull', 'critest'] as const;
 export type SectionName = (typeof sectionNames)[number];
 
 export interface Plan {
@@ -17,6 +17,7 @@ export interface Plan {
   readonly burst: { readonly pods: number; readonly rounds: number };
   readonly scale: { readonly pods: number; readonly idleMs: number; readonly reads: number };
   readonly pull: { readonly layers: number; readonly layerMb: number; readonly rounds: number };
+  readonly critest: { readonly samples: number };
   /** How long the machine is looked at before the run. */
   readonly calmMs: number;
 }
@@ -30,6 +31,7 @@ const plans: Readonly<Record<Plan['name'], Omit<Plan, 'name' | 'sections'>>> = {
     burst: { pods: 20, rounds: 5 },
     scale: { pods: 100, idleMs: 60_000, reads: 50 },
     pull: { layers: 10, layerMb: 50, rounds: 3 },
+    critest: { samples: 10 },
     calmMs: 5_000,
   },
   quick: {
@@ -40,6 +42,7 @@ const plans: Readonly<Record<Plan['name'], Omit<Plan, 'name' | 'sections'>>> = {
     burst: { pods: 8, rounds: 1 },
     scale: { pods: 12, idleMs: 8_000, reads: 20 },
     pull: { layers: 10, layerMb: 5, rounds: 1 },
+    critest: { samples: 2 },
     calmMs: 2_000,
   },
   tiny: {
@@ -50,6 +53,7 @@ const plans: Readonly<Record<Plan['name'], Omit<Plan, 'name' | 'sections'>>> = {
     burst: { pods: 2, rounds: 1 },
     scale: { pods: 2, idleMs: 500, reads: 2 },
     pull: { layers: 2, layerMb: 1, rounds: 1 },
+    critest: { samples: 1 },
     calmMs: 600,
   },
 };
@@ -67,7 +71,8 @@ export function makePlan(name: Plan['name'], only = '', changes = ''): Plan {
   if (unknown !== undefined) {
     throw new HuskError('invalid-argument', `section "${unknown}": must be one of ${sectionNames.join(', ')}`);
   }
-  const sections = sectionNames.filter((known) => words.length === 0 || words.includes(known));
+  const usual = sectionNames.filter((known) => name === 'full' || known !== 'critest');
+  const sections = words.length === 0 ? usual : sectionNames.filter((known) => words.includes(known));
   const plan: Plan = { name, sections, ...structuredClone(plans[name]) };
   for (const change of changes.split(',').filter((part) => part !== '')) applyChange(plan, change);
   return plan;

@@ -12,6 +12,7 @@ import type { Plan, SectionName } from './plan.ts';
 import { Recorder, type Results, resultsVersion } from './results.ts';
 import { measureBurst } from './sections/burst.ts';
 import { measureClone } from './sections/clone.ts';
+import { measureCritest } from './sections/critest.ts';
 import { measureNative } from './sections/native.ts';
 import { measurePods } from './sections/pods.ts';
 import { measurePull } from './sections/pull.ts';
@@ -37,6 +38,7 @@ const sections: Readonly<Record<SectionName, (bench: Bench) => Promise<void>>> =
   burst: measureBurst,
   scale: measureScale,
   pull: measurePull,
+  critest: measureCritest,
 };
 
 /** How busy the machine may be when we begin, as the number of runnable processes in the last minute. */
@@ -77,7 +79,7 @@ export async function runBench({ plan, repository, cache, signal, say }: RunOpti
     stack.adopt(peer, (subject) => subject.stop());
     owners.push(peer);
   }
-  const bench: Bench = { plan, registry, husk, peer, recorder, watch, cache, signal, say };
+  const bench: Bench = { plan, repository, registry, husk, peer, recorder, watch, cache, signal, say };
   watch.look('preparing', 0);
   for (const name of plan.sections) await runSection(name, bench, invalid);
   const conditions: Conditions = {

@@ -13,6 +13,10 @@ export const palette = [
   '#44aa99',
   '#882255',
   '#999933',
+  '#332288',
+  '#cc6677',
+  '#117733',
+  '#ddcc77',
 ];
 export const ink = '#222222';
 export const faint = '#dddddd';
