@@ -7,6 +7,8 @@ import { HuskError } from '../base/errors.ts';
 import { silentLog } from '../base/log.ts';
 import { MemoryRecords } from '../base/memory-records.ts';
 import { ContainerConfig, ImageServiceClient, PodSandboxConfig, RuntimeServiceClient } from '../gen/cri/v1/api.ts';
+import type { FinishedCall } from '../metrics/call.ts';
+import { PodTraces } from '../metrics/pod-traces.ts';
 import { PodEngine } from '../pod/engine/pod-engine.ts';
 import type { PodRuntimes } from '../pod/engine/runtimes.ts';
 import { FakeNode, FakeRuntime } from '../pod/fake-runtime.ts';
@@ -26,17 +28,20 @@ export interface Fixture {
   readonly server: CriServer;
   readonly socket: string;
   readonly network: { ready: boolean; cidrs: string[] };
+  /** What observers were told, in order. */
+  readonly finished: readonly FinishedCall[];
   /** Calls an RPC of either service by the name of the generated client. */
-  call<Request, Response>(
-    rpc: string,
-    request: Request,
-    options?: { readonly signal?: AbortSignal },
-  ): Promise<Response>;
+  call<Request, Response>(rpc: string, request: Request, options?: CallOptions): Promise<Response>;
   /** Calls an RPC that answers with a stream. */
   stream<Response>(rpc: string, request: object): ClientReadableStream<Response>;
   /** A new daemon over the same records and the same node. */
   restart(): PodEngine;
   [Symbol.asyncDispose](): Promise<void>;
+}
+
+interface CallOptions {
+  readonly signal?: AbortSignal;
+  readonly headers?: Readonly<Record<string, string>>;
 }
 
 export interface FixtureOptions {
@@ -56,6 +61,7 @@ export async function startFixture(options: FixtureOptions = {}): Promise<Fixtur
   const made: FakeRuntime[] = [];
   const newEngine = engineMaker({ node, images, policy, native: options.native === true, made });
   const engine = newEngine();
+  const [podTraces, finished] = [new PodTraces(), new Array<FinishedCall>()];
   const server = createCriServer({
     engine,
     images,
@@ -66,6 +72,8 @@ export async function startFixture(options: FixtureOptions = {}): Promise<Fixtur
     info: fakeInfo(policy),
     log: silentLog,
     clock: fakeClock,
+    observers: [podTraces.observe, (call) => void finished.push(call)],
+    podTraces,
   });
   await server.listen(socket);
   const clients = connect(socket);
@@ -85,6 +93,7 @@ export async function startFixture(options: FixtureOptions = {}): Promise<Fixtur
     server,
     socket,
     network,
+    finished,
     call,
     stream,
     restart: newEngine,
@@ -130,14 +139,16 @@ function connect(socket: string): Pick<Fixture, 'call' | 'stream'> & { close(): 
   const runtime = new RuntimeServiceClient(`unix:${socket}`, ChannelCredentials.createInsecure(), options);
   const image = new ImageServiceClient(`unix:${socket}`, ChannelCredentials.createInsecure(), options);
   return {
-    async call<Request, Response>(rpc: string, request: Request, { signal }: { signal?: AbortSignal } = {}) {
+    async call<Request, Response>(rpc: string, request: Request, { signal, headers = {} }: CallOptions = {}) {
+      const metadata = new Metadata();
+      for (const [key, value] of Object.entries(headers)) metadata.set(key, value);
       const client = rpc in runtime ? runtime : image;
       const method: unknown = Reflect.get(client, rpc);
       if (typeof method !== 'function') throw new HuskError('internal', `the client has no "${rpc}"`);
       const { promise, resolve, reject } = Promise.withResolvers<Response>();
       const done = (error: ServiceError | null, response: Response): void =>
         error === null ? resolve(response) : reject(error);
-      const call: unknown = method.call(client, request, new Metadata(), { deadline: Date.now() + 20_000 }, done);
+      const call: unknown = method.call(client, request, metadata, { deadline: Date.now() + 20_000 }, done);
       const cancel = (): unknown => Reflect.get(call as object, 'cancel').call(call);
       signal?.addEventListener('abort', cancel, { once: true });
       return await promise;

@@ -41,7 +41,7 @@ test('an invalid run says so first, and why', () => {
   assert.match(text, /INVALID: these figures must not be used[^|]*- the peer is missing[^|]*\| Metric/);
 });
 
-test('runs of parts become one; doubts stay, figures of the first win', () => {
+test('runs of parts become one: samples come together, doubts stay', () => {
   const second: Results = {
     ...results,
     invalid: ['busy'],
@@ -49,7 +49,7 @@ test('runs of parts become one; doubts stay, figures of the first win', () => {
     missing: {},
   };
   const merged = mergeResults([results, second]);
-  assert.deepEqual(merged.samples['run'], results.samples['run']);
+  assert.deepEqual(merged.samples['run'], { husk: [300, 310, 320, 1], containerd: [100, 101, 102] });
   assert.deepEqual(merged.samples['loop'], { husk: [5] });
   assert.deepEqual([merged.missing, merged.invalid, merged.conditions.load.length], [{}, ['busy'], 2]);
   assert.throws(() => mergeResults([]), /there are none/);

@@ -59,14 +59,19 @@ export async function readResults(path: string): Promise<Results> {
   throw new HuskError('invalid-argument', `results "${path}": not results of this version (${resultsVersion})`);
 }
 
-/** Several runs of parts as one: the first that has a metric gives it, and every reason to doubt stays. */
+/** Several runs of parts as one: samples come together, and every reason to doubt stays. */
 export function mergeResults(parts: readonly Results[]): Results {
   const [first] = parts;
   if (first === undefined) throw new HuskError('invalid-argument', 'merge results: there are none');
-  const merge = <T>(pick: (part: Results) => Readonly<Record<string, T>>): Record<string, T> =>
-    Object.assign({}, ...parts.map(pick).toReversed()) as Record<string, T>;
-  const samples = merge((part) => part.samples);
-  const missing = merge((part) => part.missing);
+  const samples: Record<string, Record<string, number[]>> = {};
+  for (const part of parts) {
+    for (const [metric, subjects] of Object.entries(part.samples)) {
+      for (const [subject, values] of Object.entries(subjects)) {
+        ((samples[metric] ??= {})[subject] ??= []).push(...values);
+      }
+    }
+  }
+  const missing = Object.assign({}, ...parts.map((part) => part.missing)) as Record<string, string>;
   return {
     ...first,
     samples,
