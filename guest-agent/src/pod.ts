@@ -12,6 +12,7 @@ import { LayerTable } from './layers.ts';
 import type { OciRuntime } from './oci-runtime.ts';
 import { podPlaces } from './places.ts';
 import type { Settings } from './settings.ts';
+import { steppedRuntime, steppedSys } from './steps.ts';
 import type { Sys } from './sys-helper.ts';
 import { runTool } from './tool.ts';
 import { Volumes } from './volumes/volumes.ts';
@@ -45,10 +46,10 @@ export class Pod {
 
   constructor(parts: PodParts) {
     this.settings = parts.settings;
-    this.sys = parts.sys;
+    this.sys = steppedSys(parts.sys);
     this.exits = parts.exits;
     this.fifos = parts.fifos;
-    this.runtime = parts.runtime;
+    this.runtime = steppedRuntime(parts.runtime);
     this.events = new EventStream(this.containers);
     this.volumes = new Volumes(this);
   }

@@ -15,6 +15,7 @@ import { startContainer } from './rpc/start-container.ts';
 import { stats } from './rpc/stats.ts';
 import { stopContainer } from './rpc/stop-container.ts';
 import { updateContainer } from './rpc/update-container.ts';
+import { withSteps } from './steps.ts';
 
 /** A container's spec with its files is some hundred KiB at most. */
 const maxMessageBytes = 4 * 1024 * 1024;
@@ -53,9 +54,9 @@ export async function serve(pod: Pod, runtimeVersion: string, log: Log): Promise
     };
   const implementation: AgentServer = {
     hello: unary((request) => hello(pod, runtimeVersion, request)),
-    configureSandbox: unary((request) => configureSandbox(pod, request)),
-    createContainer: unary((request) => createContainer(pod, request)),
-    startContainer: unary((request) => startContainer(pod, request)),
+    configureSandbox: unary((request) => withSteps(() => configureSandbox(pod, request))),
+    createContainer: unary((request) => withSteps(() => createContainer(pod, request))),
+    startContainer: unary((request) => withSteps(() => startContainer(pod, request))),
     stopContainer: unary((request) => stopContainer(pod, request)),
     removeContainer: unary((request) => removeContainer(pod, request)),
     listContainers: unary(() => listContainers(pod)),

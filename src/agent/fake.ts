@@ -105,14 +105,14 @@ export class FakeAgentHub implements AgentHub {
   #agent(vmId: string): Agent {
     const vm = (): FakeVm => this.#vm(vmId);
     return {
-      configureSandbox: async () => (vm(), { randomSample: Buffer.alloc(32, 1) }),
+      configureSandbox: async () => (vm(), { randomSample: Buffer.alloc(32, 1), steps: [] }),
       createContainer: async ({ containerId }) => {
         vm().containers.set(containerId, { state: 'created', exitCode: 0, offsets: { stdout: 0n, stderr: 0n } });
-        return { user: { uid: 0, gid: 0, supplementalGroups: [] } };
+        return { user: { uid: 0, gid: 0, supplementalGroups: [] }, steps: [] };
       },
       startContainer: async (containerId) => {
         vm().container(containerId).state = 'running';
-        return { startedAtNs: now() };
+        return { startedAtNs: now(), steps: [] };
       },
       stopContainer: async ({ containerId }) => {
         if (vm().containers.get(containerId)?.state === 'running') await this.exit(vmId, containerId, 143);

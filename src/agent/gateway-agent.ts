@@ -2,7 +2,7 @@
 import { type ClientUnaryCall, Metadata, type ServiceError } from '@grpc/grpc-js';
 import { withDeadline } from '../base/deadline.ts';
 import { HuskError } from '../base/errors.ts';
-import { span } from '../base/trace.ts';
+import { graft, span } from '../base/trace.ts';
 import type { CallRequest, CallResponse, GatewayClient } from '../gen/gateway/v1/gateway.ts';
 import type { Agent, CallOptions } from './agent.ts';
 import { kindOfStatus } from './status.ts';
@@ -68,6 +68,7 @@ export function gatewayAgent(
             stage: 'agent',
           });
         }
+        if ('steps' in response.value) graft('guest', response.value.steps);
         return response.value as Awaited<Response<Case>>;
       }),
     );

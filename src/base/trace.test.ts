@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { sleep } from './deadline.ts';
-import { annotate, mark, span, type Trace, traced } from './trace.ts';
+import { annotate, graft, mark, span, type Trace, traced } from './trace.ts';
 
 async function traceOf(work: () => Promise<unknown>): Promise<Trace> {
   const ended = Promise.withResolvers<Trace>();
@@ -70,4 +70,21 @@ test('spans above the limit are counted, not kept', async () => {
     for (let index = 0; index < 600; index += 1) mark('again');
   });
   assert.deepEqual([trace.spans.length, trace.dropped], [512, 89]);
+});
+
+test('what another machine did is put into the middle of the span around it', async () => {
+  const trace = await traceOf(() =>
+    span('agent call', async () => {
+      await sleep(30);
+      graft('guest', [
+        { name: 'call', startUs: 0, endUs: 10_000 },
+        { name: 'mounts', startUs: 1_000, endUs: 4_000 },
+      ]);
+    }),
+  );
+  assert.deepEqual(shape(trace).slice(2), ['guest call in agent call', 'guest mounts in guest call']);
+  const [around, call, mounts] = trace.spans.slice(1);
+  const left = call!.startMs - around!.startMs;
+  assert.ok(Math.abs(around!.endMs - call!.endMs - left) < 5 && left > 5, JSON.stringify(trace.spans));
+  assert.equal((mounts!.startMs - call!.startMs).toFixed(3), '1.000');
 });

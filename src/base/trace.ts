@@ -118,6 +118,33 @@ export function annotate(attributes: Readonly<Record<string, string | number>>):
   if (place !== undefined && !place.trace.ended) Object.assign(place.span.attributes, attributes);
 }
 
+/**
+ * Adds what another machine did during the span that is under way, of which only its own clock tells. It is
+ * put in the middle: what is left of the span was spent on the way there and back.
+ *
+ * @param prefix put before each name
+ * @param steps microseconds since the other machine began; the first one holds all others
+ */
+export function graft(
+  prefix: string,
+  steps: readonly { readonly name: string; readonly startUs: number; readonly endUs: number }[],
+): void {
+  const place = places.getStore();
+  if (place === undefined || place.trace.ended) return;
+  const { trace, span: around } = place;
+  const total = Math.max(0, ...steps.map(({ endUs }) => endUs)) / 1000;
+  const elapsed = since(trace) - around.startMs;
+  const offset = around.startMs + Math.max(0, (elapsed - total) / 2);
+  let parent = around.index;
+  for (const { name, startUs, endUs } of steps) {
+    const made = begin(trace, `${prefix} ${name}`, parent);
+    if (made === undefined) return;
+    Object.assign(made, { startMs: offset + startUs / 1000, endMs: offset + endUs / 1000 });
+    // The first is the whole of what the other machine did.
+    if (parent === around.index) parent = made.index;
+  }
+}
+
 function begin(
   trace: Open,
   name: string,

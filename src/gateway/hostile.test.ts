@@ -84,8 +84,8 @@ test('an agent that lies loses its own link, whatever the lie; an honest one bes
 
 test('answers that no honest agent gives end the link and the call', async () => {
   const replies: Readonly<Record<string, NonNullable<AgentScript['replace']>>> = {
-    sample: { configureSandbox: (_call, done) => done(null, { randomSample: Buffer.alloc(3) }) },
-    user: { createContainer: (_call, done) => done(null, { user: undefined }) },
+    sample: { configureSandbox: (_call, done) => done(null, { randomSample: Buffer.alloc(3), steps: [] }) },
+    user: { createContainer: (_call, done) => done(null, { user: undefined, steps: [] }) },
     list: {
       listContainers: (_call, done) =>
         done(null, { containers: [{ containerId: 'x', state: 'y', exited: undefined }] }),

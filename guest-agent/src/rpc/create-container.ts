@@ -16,17 +16,22 @@ import { checkId, type Pod } from '../pod.ts';
 import { mountRoot, unmountRoot } from '../rootfs.ts';
 import { parseSpec } from '../spec.ts';
 import { prepareMounts, releaseMounts } from '../volumes/mounts.ts';
+import type { Answer } from '../steps.ts';
 
 /** The path under which the host names the pod's shared PID namespace. */
 const sharedPidNamespace = '/run/husk/ns/pid';
 
 /** CreateContainer: mounts, user, spec, then `create` of the OCI runtime. On error nothing is left. */
-export function createContainer(pod: Pod, request: CreateContainerRequest): Promise<CreateContainerResponse> {
+export function createContainer(pod: Pod, request: CreateContainerRequest): Promise<Answer<CreateContainerResponse>> {
   checkId(request.containerId);
   return pod.locks.run(request.containerId, () => undoing((undo) => create(pod, request, undo)));
 }
 
-async function create(pod: Pod, request: CreateContainerRequest, undo: UndoStack): Promise<CreateContainerResponse> {
+async function create(
+  pod: Pod,
+  request: CreateContainerRequest,
+  undo: UndoStack,
+): Promise<Answer<CreateContainerResponse>> {
   const { containerId: id } = request;
   if (pod.configured === undefined)
     throw new HuskError('failed-precondition', `create container "${id}": the sandbox is not configured yet`);

@@ -1,13 +1,17 @@
 import { HuskError } from '../../../src/base/errors.ts';
 import type { StartContainerRequest, StartContainerResponse } from '../../../src/gen/agent/v1/agent.ts';
 import type { Pod } from '../pod.ts';
+import type { Answer } from '../steps.ts';
 
 /** StartContainer: lets the container's first process run its program. */
-export function startContainer(pod: Pod, { containerId }: StartContainerRequest): Promise<StartContainerResponse> {
+export function startContainer(
+  pod: Pod,
+  { containerId }: StartContainerRequest,
+): Promise<Answer<StartContainerResponse>> {
   return pod.locks.run(containerId, () => start(pod, containerId));
 }
 
-async function start(pod: Pod, containerId: string): Promise<StartContainerResponse> {
+async function start(pod: Pod, containerId: string): Promise<Answer<StartContainerResponse>> {
   const container = pod.container(containerId);
   if (container.state !== 'created') {
     throw new HuskError(

@@ -107,7 +107,7 @@ export class FakeAgent {
         const { nonce } = call.request;
         done(null, { nonce, guestImage: 'fake', kernelRelease: 'fake', ociRuntimeVersion: 'fake', configured: false });
       },
-      configureSandbox: (_call, done) => done(null, { randomSample: Buffer.alloc(32, 7) }),
+      configureSandbox: (_call, done) => done(null, { randomSample: Buffer.alloc(32, 7), steps: [] }),
       createContainer: (call, done) => {
         const output = (): Output => ({ start: 0n, held: Buffer.alloc(0), ended: false });
         const container = {
@@ -118,13 +118,13 @@ export class FakeAgent {
           exitAcked: false,
         } as const;
         this.containers.set(call.request.containerId, { ...container });
-        done(null, { user: { uid: 0, gid: 0, supplementalGroups: [] } });
+        done(null, { user: { uid: 0, gid: 0, supplementalGroups: [] }, steps: [] });
       },
       startContainer: (call, done) => {
         const container = this.containers.get(call.request.containerId);
         if (container === undefined) return done({ code: status.NOT_FOUND, details: 'start: no such container' });
         container.state = 'running';
-        return done(null, { startedAtNs: BigInt(Date.now()) * 1_000_000n });
+        return done(null, { startedAtNs: BigInt(Date.now()) * 1_000_000n, steps: [] });
       },
       stopContainer: (call, done) => {
         if (this.containers.get(call.request.containerId)?.state === 'running')

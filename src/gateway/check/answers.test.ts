@@ -9,6 +9,7 @@ import {
   checkExited,
   checkHello,
   checkStartContainer,
+  checkSteps,
 } from './answers.ts';
 import { cleanText } from './text.ts';
 
@@ -32,10 +33,10 @@ test('Hello must echo the nonce, and its texts are cut and cleaned', () => {
 });
 
 test('answers that no honest agent gives are refused', () => {
-  assert.throws(() => checkConfigureSandbox({ randomSample: Buffer.alloc(31) }), /want 32/);
-  assert.throws(() => checkCreateContainer({ user: undefined }), /without a user/);
+  assert.throws(() => checkConfigureSandbox({ randomSample: Buffer.alloc(31), steps: [] }), /want 32/);
+  assert.throws(() => checkCreateContainer({ user: undefined, steps: [] }), /without a user/);
   const supplementalGroups = Array.from({ length: 70_000 }, () => 1);
-  assert.throws(() => checkCreateContainer({ user: { uid: 0, gid: 0, supplementalGroups } }), /groups/);
+  assert.throws(() => checkCreateContainer({ user: { uid: 0, gid: 0, supplementalGroups }, steps: [] }), /groups/);
   for (const exitCode of [-1, 256, 2 ** 31 - 1]) {
     assert.throws(() => checkExecResult({ exitCode, timedOut: false }), /exit code/);
     assert.throws(
@@ -50,9 +51,12 @@ test('answers that no honest agent gives are refused', () => {
 });
 
 test("times that cannot be become the host's", () => {
-  assert.equal(checkStartContainer({ startedAtNs: now - second }, now - 2n * second, now).startedAtNs, now - second);
-  assert.equal(checkStartContainer({ startedAtNs: 0n }, now - second, now).startedAtNs, now);
-  assert.equal(checkStartContainer({ startedAtNs: now + second }, now, now).startedAtNs, now);
+  assert.equal(
+    checkStartContainer({ startedAtNs: now - second, steps: [] }, now - 2n * second, now).startedAtNs,
+    now - second,
+  );
+  assert.equal(checkStartContainer({ startedAtNs: 0n, steps: [] }, now - second, now).startedAtNs, now);
+  assert.equal(checkStartContainer({ startedAtNs: now + second, steps: [] }, now, now).startedAtNs, now);
   const finished = (finishedAtNs: bigint): bigint =>
     checkExited({ containerId: id, exitCode: 0, oomKilled: false, finishedAtNs }, now).finishedAtNs;
   assert.equal(finished(now - 3_600n * second), now - 3_600n * second);
@@ -82,4 +86,11 @@ test('a list of containers is checked, and what nobody knows is left out', () =>
 test('text is cut, and control, bidirectional and lone surrogate characters are replaced', () => {
   assert.equal(cleanText('a\0b\u202ec\u2028d\ud800é'), 'a?b?c?d?é');
   assert.equal(cleanText('x'.repeat(2_000)).length, 1_027);
+});
+
+test('steps of the guest are shown with clean names, bounded, and never before they began', () => {
+  const step = { name: 'sys\u001b[2J mount', startUs: 5, endUs: 9 };
+  assert.deepEqual(checkSteps([step, { name: 'back', startUs: 9, endUs: 5 }]), [{ ...step, name: 'sys?[2J mount' }]);
+  assert.equal(checkSteps([{ ...step, name: 'x'.repeat(10_000) }])[0]?.name.length, 43);
+  assert.throws(() => checkSteps(Array.from({ length: 65 }, () => step)), /at most 64/);
 });

@@ -12,6 +12,7 @@ import type {
   ExecResult,
   HelloResponse,
   StartContainerResponse,
+  Step,
 } from '../../gen/agent/v1/agent.ts';
 import { cleanText } from './text.ts';
 
@@ -19,6 +20,8 @@ const randomSampleBytes = 32;
 const maxGroups = 65_536;
 const maxContainers = 1_024;
 const maxVersionLength = 256;
+const maxSteps = 64;
+const maxStepName = 40;
 const highestExitCode = 255;
 /** The guest's clock is set by the host and may run ahead a little. */
 const clockSlackNs = 2_000_000_000n;
@@ -47,7 +50,7 @@ export function checkConfigureSandbox(answer: ConfigureSandboxResponse): Configu
   if (answer.randomSample.length !== randomSampleBytes) {
     throw protocolError(`random sample of ${answer.randomSample.length} bytes: want ${randomSampleBytes}`);
   }
-  return { randomSample: Buffer.from(answer.randomSample) };
+  return { randomSample: Buffer.from(answer.randomSample), steps: checkSteps(answer.steps) };
 }
 
 /** Wants a user with a bounded list of groups; the numbers are 32 bit by their type. */
@@ -57,7 +60,8 @@ export function checkCreateContainer(answer: CreateContainerResponse): CreateCon
   if (user.supplementalGroups.length > maxGroups) {
     throw protocolError(`user with ${user.supplementalGroups.length} groups: want at most ${maxGroups}`);
   }
-  return { user: { uid: user.uid, gid: user.gid, supplementalGroups: [...user.supplementalGroups] } };
+  const { uid, gid, supplementalGroups } = user;
+  return { user: { uid, gid, supplementalGroups: [...supplementalGroups] }, steps: checkSteps(answer.steps) };
 }
 
 /** The start as the guest saw it if it lies between request and answer, else the time of the answer. */
@@ -68,7 +72,15 @@ export function checkStartContainer(
 ): StartContainerResponse {
   const told = answer.startedAtNs;
   const plausible = told >= askedNs - clockSlackNs && told <= nowNs;
-  return { startedAtNs: plausible ? told : nowNs };
+  return { startedAtNs: plausible ? told : nowNs, steps: checkSteps(answer.steps) };
+}
+
+/** Wants a bounded list; a name is shown and no more, and an end before its start is not told. */
+export function checkSteps(steps: readonly Step[]): Step[] {
+  if (steps.length > maxSteps) throw protocolError(`${steps.length} steps: want at most ${maxSteps}`);
+  return steps
+    .filter(({ startUs, endUs }) => endUs >= startUs)
+    .map(({ name, startUs, endUs }) => ({ name: cleanText(name, maxStepName), startUs, endUs }));
 }
 
 /** Wants an exit code from 0 to 255; a time that cannot be becomes the host's. */

@@ -92,6 +92,18 @@ export interface ConfigureSandboxResponse {
    * Never used as a secret.
    */
   randomSample: Buffer;
+  steps: Step[];
+}
+
+/**
+ * A stretch of time inside the guest while it answered: for people who look for lost time, and never
+ * for a decision.
+ */
+export interface Step {
+  name: string;
+  /** Microseconds since the request came in. */
+  startUs: number;
+  endUs: number;
 }
 
 /** The pod's interface. The tap carries the addresses that CNI gave. */
@@ -248,6 +260,7 @@ export interface CreateContainerRequest {
 
 export interface CreateContainerResponse {
   user: ResolvedUser | undefined;
+  steps: Step[];
 }
 
 export interface StartContainerRequest {
@@ -256,6 +269,7 @@ export interface StartContainerRequest {
 
 export interface StartContainerResponse {
   startedAtNs: bigint;
+  steps: Step[];
 }
 
 export interface StopContainerRequest {
@@ -934,13 +948,16 @@ export const ConfigureSandboxRequest_SysctlsEntry: MessageFns<ConfigureSandboxRe
 };
 
 function createBaseConfigureSandboxResponse(): ConfigureSandboxResponse {
-  return { randomSample: Buffer.alloc(0) };
+  return { randomSample: Buffer.alloc(0), steps: [] };
 }
 
 export const ConfigureSandboxResponse: MessageFns<ConfigureSandboxResponse> = {
   encode(message: ConfigureSandboxResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.randomSample.length !== 0) {
       writer.uint32(10).bytes(message.randomSample);
+    }
+    for (const v of message.steps) {
+      Step.encode(v!, writer.uint32(114).fork()).join();
     }
     return writer;
   },
@@ -966,6 +983,14 @@ export const ConfigureSandboxResponse: MessageFns<ConfigureSandboxResponse> = {
             message.randomSample = Buffer.from(reader.bytes());
             continue;
           }
+          case 14: {
+            if (tag !== 114) {
+              break;
+            }
+
+            message.steps.push(Step.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -984,6 +1009,86 @@ export const ConfigureSandboxResponse: MessageFns<ConfigureSandboxResponse> = {
   fromPartial<I extends Exact<DeepPartial<ConfigureSandboxResponse>, I>>(object: I): ConfigureSandboxResponse {
     const message = createBaseConfigureSandboxResponse();
     message.randomSample = object.randomSample ?? Buffer.alloc(0);
+    message.steps = object.steps?.map((e) => Step.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseStep(): Step {
+  return { name: "", startUs: 0, endUs: 0 };
+}
+
+export const Step: MessageFns<Step> = {
+  encode(message: Step, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.name !== "") {
+      writer.uint32(10).string(message.name);
+    }
+    if (message.startUs !== 0) {
+      writer.uint32(16).uint32(message.startUs);
+    }
+    if (message.endUs !== 0) {
+      writer.uint32(24).uint32(message.endUs);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Step {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseStep();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.startUs = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.endUs = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<Step>, I>>(base?: I): Step {
+    return Step.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<Step>, I>>(object: I): Step {
+    const message = createBaseStep();
+    message.name = object.name ?? "";
+    message.startUs = object.startUs ?? 0;
+    message.endUs = object.endUs ?? 0;
     return message;
   },
 };
@@ -2518,13 +2623,16 @@ export const CreateContainerRequest: MessageFns<CreateContainerRequest> = {
 };
 
 function createBaseCreateContainerResponse(): CreateContainerResponse {
-  return { user: undefined };
+  return { user: undefined, steps: [] };
 }
 
 export const CreateContainerResponse: MessageFns<CreateContainerResponse> = {
   encode(message: CreateContainerResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.user !== undefined) {
       ResolvedUser.encode(message.user, writer.uint32(10).fork()).join();
+    }
+    for (const v of message.steps) {
+      Step.encode(v!, writer.uint32(114).fork()).join();
     }
     return writer;
   },
@@ -2550,6 +2658,14 @@ export const CreateContainerResponse: MessageFns<CreateContainerResponse> = {
             message.user = ResolvedUser.decode(reader, reader.uint32());
             continue;
           }
+          case 14: {
+            if (tag !== 114) {
+              break;
+            }
+
+            message.steps.push(Step.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2570,6 +2686,7 @@ export const CreateContainerResponse: MessageFns<CreateContainerResponse> = {
     message.user = (object.user !== undefined && object.user !== null)
       ? ResolvedUser.fromPartial(object.user)
       : undefined;
+    message.steps = object.steps?.map((e) => Step.fromPartial(e)) || [];
     return message;
   },
 };
@@ -2630,7 +2747,7 @@ export const StartContainerRequest: MessageFns<StartContainerRequest> = {
 };
 
 function createBaseStartContainerResponse(): StartContainerResponse {
-  return { startedAtNs: 0n };
+  return { startedAtNs: 0n, steps: [] };
 }
 
 export const StartContainerResponse: MessageFns<StartContainerResponse> = {
@@ -2640,6 +2757,9 @@ export const StartContainerResponse: MessageFns<StartContainerResponse> = {
         throw new globalThis.Error("value provided for field message.startedAtNs of type int64 too large");
       }
       writer.uint32(8).int64(message.startedAtNs);
+    }
+    for (const v of message.steps) {
+      Step.encode(v!, writer.uint32(114).fork()).join();
     }
     return writer;
   },
@@ -2665,6 +2785,14 @@ export const StartContainerResponse: MessageFns<StartContainerResponse> = {
             message.startedAtNs = reader.int64() as bigint;
             continue;
           }
+          case 14: {
+            if (tag !== 114) {
+              break;
+            }
+
+            message.steps.push(Step.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2685,6 +2813,7 @@ export const StartContainerResponse: MessageFns<StartContainerResponse> = {
     message.startedAtNs = (object.startedAtNs !== undefined && object.startedAtNs !== null)
       ? BigInt(object.startedAtNs)
       : 0n;
+    message.steps = object.steps?.map((e) => Step.fromPartial(e)) || [];
     return message;
   },
 };
