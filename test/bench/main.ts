@@ -2,12 +2,16 @@
  * `make bench`: measures husk beside containerd and writes what it saw.
  *
  *   node test/bench/main.ts [--quick|--tiny] [--only SECTIONS] [--set NAME=NUMBER,...] [--out DIR] [--host USER@HOST]
- *   node test/bench/main.ts report --out DIR RESULTS.json...
+ *   node test/bench/main.ts report [--spec] --out DIR RESULTS.json...   --spec: into SPECIFICATION.md too
  */
-import { join } from 'node:path';
+import { readFile, writeFile } from 'node:fs/promises';
+import { join, relative, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { describeError } from '../../src/base/errors.ts';
+import { insertReport } from './insert.ts';
+import { markdown } from './markdown.ts';
 import { makePlan } from './plan.ts';
+import { draw } from './plots/draw.ts';
 import { runRemote } from './remote/run-remote.ts';
 import { parseHost, Ssh, userOptions } from './remote/ssh.ts';
 import { writeReport } from './report.ts';
@@ -26,6 +30,7 @@ const { values, positionals } = parseArgs({
     only: { type: 'string', default: '' },
     set: { type: 'string', default: '' },
     host: { type: 'string', default: '' },
+    spec: { type: 'boolean', default: false },
     out: { type: 'string', default: join(repository, 'build/bench/latest') },
   },
 });
@@ -46,6 +51,7 @@ try {
   const results = await measured();
   const { text, troubles } = await writeReport(values.out, results);
   console.log(text);
+  if (values.spec) await writeSpecification(results);
   for (const trouble of troubles) say(trouble);
   say(`written to ${values.out}`);
   if (results.invalid.length > 0) process.exitCode = exitCodes.invalid;
@@ -75,4 +81,13 @@ async function measuredOn(host: string): Promise<Results> {
   const { signal } = interrupted;
   await runRemote({ ssh, repository, variables, out: values.out, errors: process.stderr, signal });
   return readResults(join(values.out, 'results.json'));
+}
+
+/** The table and the plots as SPECIFICATION.md shows them: from the folder that the plots are in. */
+async function writeSpecification(results: Results): Promise<void> {
+  const path = join(repository, 'SPECIFICATION.md');
+  const folder = relative(repository, resolve(values.out));
+  const plots = draw(results).map(({ name, title }) => ({ file: `${folder}/${name}.svg`, title }));
+  const text = markdown(results, plots).replace(/^## /, '### ');
+  await writeFile(path, insertReport(await readFile(path, 'utf8'), text));
 }

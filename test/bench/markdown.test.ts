@@ -19,6 +19,7 @@ const results: Results = {
   samples: { run: { husk: [300, 310, 320], containerd: [100, 101, 102] } },
   scale: [],
   timelines: [],
+  traces: [],
   missing: { loop: 'no endpoint' },
 };
 

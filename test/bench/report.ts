@@ -3,9 +3,11 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describeError } from '../../src/base/errors.ts';
 import { run } from '../../src/base/exec.ts';
+import { callTreeText } from '../../src/cli/call-tree.ts';
+import { chromeTrace } from '../../src/cli/chrome-trace.ts';
 import { markdown } from './markdown.ts';
 import { draw } from './plots/draw.ts';
-import type { Results } from './results.ts';
+import type { PodTrace, Results } from './results.ts';
 
 const pngMs = 30_000;
 
@@ -16,6 +18,11 @@ export async function writeReport(
 ): Promise<{ readonly text: string; readonly troubles: readonly string[] }> {
   await mkdir(folder, { recursive: true });
   await writeFile(join(folder, 'results.json'), `${JSON.stringify(results, null, 1)}\n`);
+  const trace = middleTrace(results.traces);
+  if (trace !== undefined) {
+    await writeFile(join(folder, 'trace.json'), `${JSON.stringify(chromeTrace(trace.podId, trace.calls))}\n`);
+    await writeFile(join(folder, 'trace.txt'), callTreeText(trace.calls));
+  }
   const plots = draw(results);
   const troubles: string[] = [];
   for (const { name, svg } of plots) {
@@ -33,4 +40,9 @@ export async function writeReport(
   );
   await writeFile(join(folder, 'report.md'), text);
   return { text, troubles };
+}
+
+/** The trace of the pod whose start took as long as half of them: not the best one. */
+export function middleTrace(traces: readonly PodTrace[]): PodTrace | undefined {
+  return traces.toSorted((a, b) => a.readyMs - b.readyMs)[Math.floor(traces.length / 2)];
 }

@@ -1,6 +1,7 @@
 /** What a run measured: the raw JSON that everything else is made from. */
 import { readFile } from 'node:fs/promises';
 import { HuskError } from '../../src/base/errors.ts';
+import type { CallTrace } from '../../src/metrics/pod-traces.ts';
 import type { TimelineStep } from '../../src/pod/records.ts';
 import type { Conditions } from './conditions.ts';
 
@@ -21,6 +22,14 @@ export interface PodTimeline {
   readonly steps: readonly TimelineStep[];
 }
 
+/** What huskd itself tells of one pod's calls. */
+export interface PodTrace {
+  readonly podId: string;
+  /** RunPodSandbox, CreateContainer and StartContainer as the client saw them, in milliseconds. */
+  readonly readyMs: number;
+  readonly calls: readonly CallTrace[];
+}
+
 export interface Results {
   readonly version: typeof resultsVersion;
   readonly plan: string;
@@ -32,6 +41,8 @@ export interface Results {
   readonly samples: Readonly<Record<string, Readonly<Record<string, readonly number[]>>>>;
   readonly scale: readonly ScalePoint[];
   readonly timelines: readonly PodTimeline[];
+  /** One of each pod that counted; the report shows the one in the middle. */
+  readonly traces: readonly PodTrace[];
   /** What could not be measured, by metric. */
   readonly missing: Readonly<Record<string, string>>;
 }
@@ -41,6 +52,7 @@ export class Recorder {
   readonly samples: Record<string, Record<string, number[]>> = {};
   readonly scale: ScalePoint[] = [];
   readonly timelines: PodTimeline[] = [];
+  readonly traces: PodTrace[] = [];
   readonly missing: Record<string, string> = {};
 
   add(metric: string, subject: string, value: number): void {
@@ -79,6 +91,7 @@ export function mergeResults(parts: readonly Results[]): Results {
     invalid: [...new Set(parts.flatMap(({ invalid }) => invalid))],
     scale: parts.find(({ scale }) => scale.length > 0)?.scale ?? [],
     timelines: parts.flatMap(({ timelines }) => timelines),
+    traces: parts.flatMap(({ traces }) => traces),
     conditions: { ...first.conditions, load: parts.flatMap(({ conditions }) => conditions.load) },
   };
 }

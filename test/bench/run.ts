@@ -92,7 +92,7 @@ export async function runBench({ plan, repository, cache, signal, say }: RunOpti
   // Building the template is ours, and what strangers did meanwhile touched no figure.
   const during = watch.looks.filter(({ section }) => section !== 'preparing');
   invalid.push(...complaints(during));
-  const { samples, scale, timelines, missing } = recorder;
+  const { samples, scale, timelines, traces, missing } = recorder;
   return {
     version: resultsVersion,
     plan: plan.name,
@@ -102,6 +102,7 @@ export async function runBench({ plan, repository, cache, signal, say }: RunOpti
     samples,
     scale,
     timelines,
+    traces,
     missing,
   };
 }

@@ -57,6 +57,10 @@ test('a tiny run measures both runtimes, writes everything down, and leaves noth
     }
   }
   assert.equal(scale.length, 4);
+  const trace = await readFile(join(out, 'trace.txt'), 'utf8');
+  for (const name of ['spawn_called', 'qmp_greeting', 'incoming_done', 'agent attach', 'guest sys', 'guest runtime']) {
+    assert.match(trace, new RegExp(name), name);
+  }
   assert.ok(timelines[0]?.steps.some(({ step }) => step === 'agent'));
   assert.match(conditions.accelerator, /^(tcg|kvm)$/);
   assert.match(await readFile(join(out, 'report.md'), 'utf8'), /\| RunPodSandbox \| ms \|/);

@@ -2,7 +2,7 @@
 import { type Bench, execTrue, inTurns, pull, readyMs, removePod, startPod } from '../bench.ts';
 import { freshImage } from '../images.ts';
 import type { Subject } from '../subjects/subject.ts';
-import { cpuOfVm, timelineOf } from './traces.ts';
+import { callsOf, cpuOfVm, timelineOf } from './traces.ts';
 
 export async function measurePods(bench: Bench): Promise<void> {
   const { plan } = bench;
@@ -31,6 +31,9 @@ async function samplePod(bench: Bench, subject: Subject, image: string, counts: 
   add('exec-first', first);
   add('tti', readyMs(pod) + first);
   for (let call = 0; call < plan.execs; call += 1) add('exec', await execTrue(subject, pod));
-  if (counts && subject === husk) recorder.timelines.push(await timelineOf(subject, pod));
+  if (counts && subject === husk) {
+    recorder.timelines.push(await timelineOf(subject, pod));
+    recorder.traces.push({ podId: pod.id, readyMs: readyMs(pod), calls: await callsOf(subject, pod) });
+  }
   add('stop-remove', await removePod(subject, pod));
 }

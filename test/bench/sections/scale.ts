@@ -4,12 +4,14 @@
  * costs while nothing happens, then the polls of a kubelet, then an exec in each.
  */
 import { sleep } from '../../../src/base/deadline.ts';
+import { HuskError } from '../../../src/base/errors.ts';
 import {
   ListContainerStatsRequest,
   ListContainersRequest,
   ListPodSandboxRequest,
   ListPodSandboxStatsRequest,
 } from '../../../src/gen/cri/v1/api.ts';
+import { takeCensus } from '../../helpers/census.ts';
 import { type Bench, execTrue, inTurns, type Pod, pull, readyMs, removeAll, startPod, timed } from '../bench.ts';
 import { freshImage } from '../images.ts';
 import { availableBytes, memoryOf, readProcesses } from '../processes.ts';
@@ -39,7 +41,19 @@ export async function measureScale(bench: Bench): Promise<void> {
     } finally {
       await removeAll(subject, pods);
     }
+    const left = await leftBehind(subject, pods);
+    if (left.length > 0) throw new HuskError('internal', `${subject.name} left behind: ${left.slice(0, 5).join('; ')}`);
+    bench.say(`${subject.name}: ${pods.length} pods were live, each took an exec, and nothing of them is left`);
   }
+}
+
+/** Whatever on this machine still has the id of one of the pods, or hangs on the bridge. */
+async function leftBehind({ bridge }: Subject, pods: readonly Pod[]): Promise<string[]> {
+  const marks = [` of ${bridge}`, ...pods.map(({ id }) => id.slice(0, 12))];
+  const census = await takeCensus({ processes: /./ });
+  return [...census].flatMap(([kind, lines]) =>
+    lines.filter((line) => marks.some((mark) => line.includes(mark))).map((line) => `${kind}: ${line.slice(0, 120)}`),
+  );
 }
 
 async function grow(bench: Bench, subject: Subject, image: string, pods: Pod[]): Promise<void> {

@@ -1,4 +1,5 @@
 /** What a pod's own trace and its VM process tell. */
+import type { CallTrace } from '../../../src/metrics/pod-traces.ts';
 import type { TimelineStep } from '../../../src/pod/records.ts';
 import type { Pod } from '../bench.ts';
 import { commandOf, readProcesses } from '../processes.ts';
@@ -10,6 +11,13 @@ export async function timelineOf(subject: Subject, { id: podSandboxId }: Pick<Po
   const { info } = await subject.cri.podSandboxStatus({ podSandboxId, verbose: true });
   const steps: unknown = JSON.parse(info['timeline'] ?? '[]');
   return { subject: subject.name, steps: Array.isArray(steps) ? (steps as TimelineStep[]) : [] };
+}
+
+/** The spans of a pod's calls so far. */
+export async function callsOf(subject: Subject, { id: podSandboxId }: Pick<Pod, 'id'>): Promise<CallTrace[]> {
+  const { info } = await subject.cri.podSandboxStatus({ podSandboxId, verbose: true });
+  const calls: unknown = JSON.parse(info['calls'] ?? '[]');
+  return Array.isArray(calls) ? (calls as CallTrace[]) : [];
 }
 
 /** The CPU time that a pod's VM process has used, in milliseconds; steps of 10. */

@@ -61,7 +61,7 @@ export async function startContainerd({ registry, pauseImage, subnet }: Containe
     await stop().catch(() => undefined);
     throw caught;
   }
-  return { name: program, cri, folder, socket, owns, processes: () => processesOf(owns), stop };
+  return { name: program, cri, folder, bridge, socket, owns, processes: () => processesOf(owns), stop };
 }
 
 /** Shims are management, whatever a shim has started is workload. */

@@ -47,6 +47,7 @@ export async function startHusk({ registry, template, templateCache }: HuskOptio
   return {
     name: template ? 'husk' : 'cold boot',
     cri: daemon.cri,
+    bridge: daemon.bridge,
     socket: daemon.socket,
     folder,
     metricsUrl: `http://${metrics}/metrics`,

@@ -14,6 +14,8 @@ export interface Subject {
   readonly name: string;
   readonly cri: Cri;
   readonly folder: string;
+  /** Name of its bridge. */
+  readonly bridge: string;
   /** Path of the socket that it serves CRI on. */
   readonly socket: string;
   /** Says of a process whether it, and with it all below it, belongs to this runtime. */
