@@ -1,8 +1,8 @@
 import { basename } from 'node:path';
 import { execa, type Options, type ResultPromise } from 'execa';
 import { HuskError } from './errors.ts';
-import { cpuMsOf } from './process-usage.ts';
-import { annotate, span } from './trace.ts';
+import { noteCpuAtEnd } from './process-usage.ts';
+import { span } from './trace.ts';
 
 /** At most this much of a tool's output is kept; a longer one fails the call. */
 const maxOutputBytes = 16 * 1024 * 1024;
@@ -59,15 +59,8 @@ export async function run(file: string, args: readonly string[], options: RunOpt
   });
 }
 
-/**
- * Notes what the program has cost. Its output ends when it exits, and it is looked at then, before
- * libuv waits for it; where it was waited for first, or left its output to a child, there is no figure.
- */
 function observed<T extends Options>(child: ResultPromise<T>): ResultPromise<T> {
-  child.stdout?.once('end', () => {
-    const cpuMs = child.pid === undefined ? undefined : cpuMsOf(child.pid);
-    if (cpuMs !== undefined) annotate({ cpuMs });
-  });
+  noteCpuAtEnd(child);
   return child;
 }
 

@@ -1,7 +1,10 @@
 import { type ChildProcessByStdio, spawn } from 'node:child_process';
+import { basename } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
 import { withDeadline } from '../../base/deadline.ts';
 import { type ErrorKind, HuskError, isErrno } from '../../base/errors.ts';
+import { noteCpuAtEnd } from '../../base/process-usage.ts';
+import { span } from '../../base/trace.ts';
 
 export interface PluginCall {
   /** Absolute path. */
@@ -45,15 +48,19 @@ export async function execPlugin(call: PluginCall): Promise<string> {
   call.signal?.throwIfAborted();
   let plugin: Plugin | undefined;
   try {
-    const ending = await withDeadline(what, call.timeoutMs, call.signal, () => {
+    const run = (): Promise<Ending> => {
       plugin = spawn(call.program, [], {
         env: { ...call.env },
         cwd: '/',
         detached: true,
         stdio: ['pipe', 'pipe', 'pipe'],
       });
+      noteCpuAtEnd(plugin);
       return collect(plugin, call.input, what);
-    });
+    };
+    const ending = await span(`cni ${basename(call.program)} ${call.command}`, () =>
+      withDeadline(what, call.timeoutMs, call.signal, run),
+    );
     if (ending.code === 0) return ending.stdout;
     throw pluginError(what, ending);
   } catch (caught) {
