@@ -7,7 +7,10 @@ import type { Pod } from '../pod.ts';
 import type { Answer } from '../steps.ts';
 
 /** ConfigureSandbox: identity, network and disks, in one batch of system calls. */
-export async function configureSandbox(pod: Pod, request: ConfigureSandboxRequest): Promise<Answer<ConfigureSandboxResponse>> {
+export async function configureSandbox(
+  pod: Pod,
+  request: ConfigureSandboxRequest,
+): Promise<Answer<ConfigureSandboxResponse>> {
   if (pod.configured !== undefined)
     throw new HuskError('failed-precondition', 'configure the sandbox: it was configured already');
   const places = { ...podPlaces(pod.settings), dataDisk: pod.dataDisk };

@@ -297,7 +297,7 @@ function identityBatch(request: ConfigureSandboxRequest): Identity {
     batch: new GuestBatch(encodeBatch(ops)),
     read: (answer) => {
       if (answer.length === 0) throw new HuskError('internal', 'identity of the guest: it could not run the batch');
-      return { randomSample: requireDone(ops, decodeAnswer(answer)).at(-1)?.bytes ?? Buffer.alloc(0) };
+      return { randomSample: requireDone(ops, decodeAnswer(answer)).at(-1)?.bytes ?? Buffer.alloc(0), steps: [] };
     },
   };
 }

@@ -31,6 +31,7 @@ export function cpuOfVm(subject: Subject, podId: string): number {
 /** Milliseconds from the start of the VM process to the agent's first answer. */
 export function firstAnswerMs(steps: readonly TimelineStep[]): number {
   const at = (name: string): number | undefined => steps.find(({ step }) => step === name)?.atMs;
-  const [from, to] = [at('vm-disk'), at('agent')];
+  // The guest takes on its identity while the link is opened, so both are done at once.
+  const [from, to] = [at('vm-disk'), at('agent') ?? at('identity')];
   return from === undefined || to === undefined ? Number.NaN : to - from;
 }
