@@ -34,7 +34,9 @@ function start(...args: string[]): { child: ChildProcess; said: () => string } {
 
 async function leftOf(pid: number): Promise<string[]> {
   const links = Object.keys(networkInterfaces()).filter((name) => new RegExp(`^h(sk|bc)${pid % 100_000}x`).test(name));
-  const mounts = (await readFile('/proc/self/mountinfo', 'utf8')).split('\n').filter((line) => line.includes('/husk-bench-'));
+  const mounts = (await readFile('/proc/self/mountinfo', 'utf8'))
+    .split('\n')
+    .filter((line) => line.includes('/husk-bench-'));
   const folders = (await readdir(tmpdir())).filter((name) => /^husk-bench-(?!test-out)/.test(name));
   return [...links, ...folders, ...mounts];
 }

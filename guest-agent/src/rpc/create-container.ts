@@ -15,8 +15,8 @@ import { containerPlaces, podPlaces } from '../places.ts';
 import { checkId, type Pod } from '../pod.ts';
 import { mountRoot, unmountRoot } from '../rootfs.ts';
 import { parseSpec } from '../spec.ts';
-import { prepareMounts, releaseMounts } from '../volumes/mounts.ts';
 import type { Answer } from '../steps.ts';
+import { prepareMounts, releaseMounts } from '../volumes/mounts.ts';
 
 /** The path under which the host names the pod's shared PID namespace. */
 const sharedPidNamespace = '/run/husk/ns/pid';
