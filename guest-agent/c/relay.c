@@ -115,9 +115,11 @@ static void watch(int fd)
 
 static void end_session(void)
 {
-	if (relay.agent >= 0)
+	/* A connection that no session has used yet is as good for the next one. */
+	if (relay.linked && relay.agent >= 0) {
 		close(relay.agent);
-	relay.agent = -1;
+		relay.agent = -1;
+	}
 	relay.linked = false;
 	empty(&relay.to_agent);
 }
@@ -307,7 +309,7 @@ static bool read_agent(void)
 {
 	char chunk[CAPACITY / 4];
 	size_t free_bytes = room(&relay.to_port);
-	if (relay.agent < 0 || free_bytes <= FRAME)
+	if (!relay.linked || relay.agent < 0 || free_bytes <= FRAME)
 		return false;
 	free_bytes -= FRAME;
 	ssize_t got = read(relay.agent, chunk, free_bytes < sizeof(chunk) ? free_bytes : sizeof(chunk));
@@ -325,7 +327,8 @@ static void pump(void)
 {
 	struct epoll_event events[4];
 	for (;;) {
-		if (relay.linked && relay.agent < 0)
+		/* Ahead of the session: in a clone the agent has taken the connection long ago, and said its first words. */
+		if (relay.agent < 0)
 			connect_agent();
 		bool moved = read_port();
 		moved |= write_from(relay.agent, &relay.to_agent);
@@ -333,7 +336,7 @@ static void pump(void)
 		moved |= write_from(relay.port, &relay.to_port);
 		if (moved)
 			continue;
-		bool soon = relay.linked && (relay.agent < 0 || relay.frame_length > 0);
+		bool soon = relay.agent < 0 || (relay.linked && relay.frame_length > 0);
 		int count = epoll_wait(relay.epoll, events, 4, soon ? SHORT_WAIT_MS : LONG_WAIT_MS);
 		if (count < 0 && errno != EINTR)
 			die("epoll_wait");

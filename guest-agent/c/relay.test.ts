@@ -58,6 +58,8 @@ let fromPort: Received;
 let agent: Server;
 let sessions: { socket: Socket; received: Received }[];
 let arrivals: EventEmitter;
+/** Sessions that a handshake has opened: the relay connects to the agent ahead of each. */
+let used: number;
 
 const newNonce = (): string => randomBytes(16).toString('hex');
 const sync = (nonce: string): string => `HUSK-SYNC ${nonce}\n`;
@@ -68,18 +70,23 @@ beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'husk-relay-'));
   sessions = [];
   arrivals = new EventEmitter();
+  used = 0;
   agent = createServer((socket) => {
     sessions.push({ socket, received: new Received(socket) });
     arrivals.emit('session');
   });
   await startAgent();
   await access(program);
+  startRelay();
+});
+
+function startRelay(): void {
   relay = spawn(program, ['--port-fd', '3', '--agent', join(folder, 'agent.sock'), '--sys', sysProgram], {
     stdio: ['ignore', 'inherit', 'inherit', 'pipe'],
   });
   port = relay.stdio[3] as Socket;
   fromPort = new Received(port);
-});
+}
 
 afterEach(async () => {
   assert.equal(relay.exitCode, null, 'the relay has ended by itself');
@@ -98,14 +105,23 @@ async function startAgent(): Promise<void> {
 
 /** The handshake; returns the session that it opened at the agent. */
 async function connect(nonce = newNonce()): Promise<{ socket: Socket; received: Received }> {
-  const number = sessions.length;
   port.write(sync(nonce));
   await fromPort.take(echo(nonce));
   port.write(go(nonce));
+  return await opened();
+}
+
+/** The next connection that the relay has made to the agent. */
+async function opened(): Promise<{ socket: Socket; received: Received }> {
   await withDeadline('a session at the agent', waitMs, undefined, async (signal) => {
-    while (sessions.length <= number) await once(arrivals, 'session', { signal });
+    while (sessions.length <= used) await once(arrivals, 'session', { signal });
   });
-  return sessions[number] as { socket: Socket; received: Received };
+  used += 1;
+  return sessions[used - 1] as { socket: Socket; received: Received };
+}
+
+function assertNothingReceived(): void {
+  for (const { received } of sessions) assert.equal(received.bytes.length, 0);
 }
 
 test('each SYNC gets one ECHO, and everything else is thrown away', async () => {
@@ -114,7 +130,7 @@ test('each SYNC gets one ECHO, and everything else is thrown away', async () => 
   port.write(`${sync(first)}${sync(first)}${sync(second)}HUSK-ECHO ${first}\n`);
   const heard = (await fromPort.take(echo(second))).toString();
   assert.equal(heard, echo(first).repeat(3) + echo(second));
-  assert.equal(sessions.length, 0);
+  assertNothingReceived();
 });
 
 test('a session passes bytes both ways, all of them, in order', async () => {
@@ -132,7 +148,7 @@ test('a GO opens nothing without its SYNC, and only once', async () => {
   port.write(go(nonce) + sync(nonce) + go(newNonce()) + go(nonce));
   await fromPort.take(echo(nonce));
   const other = await connect();
-  assert.equal(sessions.length, 1);
+  assertNothingReceived();
   other.socket.write('only this');
   await fromPort.take('only this');
 });
@@ -159,15 +175,14 @@ test('a batch sent with INIT is run before the session, once in the life of the 
   const results = requireDone(ops, decodeAnswer(await askFor(nonce, encodeBatch(ops))));
   assert.equal(results[1]?.bytes.length, 32);
   assert.match(await readFile(file, 'latin1'), /^me HUSK-SYNC /);
-  assert.equal(sessions.length, 0);
+  assertNothingReceived();
   const again = [op('write', file, '384', 'somebody else')];
   assert.equal((await askFor(nonce, encodeBatch(again))).length, 0);
   assert.match(await readFile(file, 'latin1'), /^me /);
   port.write(go(nonce));
-  if (sessions.length === 0) await once(arrivals, 'session', { signal: AbortSignal.timeout(waitMs) });
+  const { received } = await opened();
   // In a session the same bytes are the agent's.
   port.write(`HUSK-INIT ${nonce}\n`);
-  const { received } = sessions[0] as { received: Received };
   await received.until('the bytes of the session', () => received.bytes.length >= 43);
   assert.equal(received.bytes.toString(), `HUSK-INIT ${nonce}\n`);
 });
@@ -213,15 +228,33 @@ test('what only looks like a SYNC is passed on, even when nothing follows', asyn
   assert.equal(received.bytes.toString(), wanted);
 });
 
+test('what the agent says when it is connected lies ready, and is sent once the session is open', async () => {
+  const { socket } = await opened();
+  socket.write('settings');
+  used -= 1;
+  const nonce = newNonce();
+  port.write(sync(nonce));
+  await fromPort.take(echo(nonce));
+  await sleep(50);
+  assert.equal(fromPort.bytes.length, 0);
+  port.write(go(nonce));
+  await fromPort.take('settings');
+});
+
 test('a session waits for an agent that starts late, and its bytes wait too', async () => {
+  relay.kill('SIGKILL');
+  await once(relay, 'exit');
+  port.destroy();
+  for (const { socket } of sessions) socket.destroy();
+  used = sessions.length;
   await new Promise((resolve) => agent.close(resolve));
+  startRelay();
   const nonce = newNonce();
   port.write(sync(nonce));
   await fromPort.take(echo(nonce));
   port.write(`${go(nonce)}early bytes`);
   await startAgent();
-  if (sessions.length === 0) await once(arrivals, 'session', { signal: AbortSignal.timeout(waitMs) });
-  const received = sessions[0]?.received as Received;
+  const { received } = await opened();
   await received.until('the early bytes', () => received.bytes.length === 11);
   assert.equal(received.bytes.toString(), 'early bytes');
 });

@@ -1,8 +1,10 @@
 /** The agent's gRPC server: one file per RPC, errors mapped in one place. */
-import { Server, ServerCredentials, type ServerUnaryCall, type sendUnaryData, status } from '@grpc/grpc-js';
+import type { Server } from 'node:net';
+import type { ServerUnaryCall, sendUnaryData } from '@grpc/grpc-js';
 import { describeError, type ErrorKind, HuskError } from '../../src/base/errors.ts';
 import type { Log } from '../../src/base/log.ts';
 import { type AgentServer, AgentService } from '../../src/gen/agent/v1/agent.ts';
+import { serveGrpc } from './grpc/server.ts';
 import type { Pod } from './pod.ts';
 import { configureSandbox } from './rpc/configure-sandbox.ts';
 import { createContainer } from './rpc/create-container.ts';
@@ -20,28 +22,25 @@ import { withSteps } from './steps.ts';
 /** A container's spec with its files is some hundred KiB at most. */
 const maxMessageBytes = 4 * 1024 * 1024;
 
-const codes: Readonly<Record<ErrorKind, status>> = {
-  'invalid-argument': status.INVALID_ARGUMENT,
-  'not-found': status.NOT_FOUND,
-  'already-exists': status.ALREADY_EXISTS,
-  'failed-precondition': status.FAILED_PRECONDITION,
-  'resource-exhausted': status.RESOURCE_EXHAUSTED,
-  'permission-denied': status.PERMISSION_DENIED,
-  unavailable: status.UNAVAILABLE,
-  unimplemented: status.UNIMPLEMENTED,
-  'deadline-exceeded': status.DEADLINE_EXCEEDED,
-  cancelled: status.CANCELLED,
-  'data-loss': status.DATA_LOSS,
-  unknown: status.UNKNOWN,
-  internal: status.INTERNAL,
+/** gRPC's status codes by our kinds of errors. */
+const codes: Readonly<Record<ErrorKind, number>> = {
+  cancelled: 1,
+  unknown: 2,
+  'invalid-argument': 3,
+  'deadline-exceeded': 4,
+  'not-found': 5,
+  'already-exists': 6,
+  'permission-denied': 7,
+  'resource-exhausted': 8,
+  'failed-precondition': 9,
+  unimplemented: 12,
+  internal: 13,
+  unavailable: 14,
+  'data-loss': 15,
 };
 
 /** Serves the pod on its socket. */
 export async function serve(pod: Pod, runtimeVersion: string, log: Log): Promise<Server> {
-  const server = new Server({
-    'grpc.max_receive_message_length': maxMessageBytes,
-    'grpc.max_send_message_length': maxMessageBytes,
-  });
   const unary =
     <Q, R>(work: (request: Q) => R | Promise<R>) =>
     (call: ServerUnaryCall<Q, R>, callback: sendUnaryData<R>): void => {
@@ -68,17 +67,12 @@ export async function serve(pod: Pod, runtimeVersion: string, log: Log): Promise
     },
     events: (call) => pod.events.attach(call),
   };
-  server.addService(AgentService, implementation);
-  const { promise, resolve, reject } = Promise.withResolvers<void>();
-  server.bindAsync(`unix:${pod.settings.socketPath}`, ServerCredentials.createInsecure(), (cause) => {
-    if (cause === null) resolve();
-    else reject(new HuskError('internal', `listen on "${pod.settings.socketPath}": ${cause.message}`, { cause }));
-  });
-  await promise;
-  log.info({ socket: pod.settings.socketPath }, 'agent serves');
+  const path = pod.settings.socketPath;
+  const server = await serveGrpc({ path, maxMessageBytes }, { definition: AgentService, handlers: implementation });
+  log.info({ socket: path }, 'agent serves');
   return server;
 }
 
-function failure(caught: unknown): { code: status; details: string } {
+function failure(caught: unknown): { code: number; details: string } {
   return { code: codes[HuskError.from(caught).kind], details: describeError(caught) };
 }
