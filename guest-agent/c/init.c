@@ -39,6 +39,8 @@
 #define SYSTEM_GROUP "/sys/fs/cgroup/system"
 #define EXITS "/run/husk/exits"
 #define DATA_DISK "/run/husk/data-disk"
+#define SHM "/run/husk/shm"
+#define NIC "eth0"
 #define ROOT_TRIES 5000
 #define MAX_FILE 65536
 #define MAX_CHILDREN 2
@@ -208,15 +210,32 @@ static void name_data_disk(void)
 		say("name the disk with the serial", "data");
 }
 
-static void bring_loopback_up(void)
+static void bring_up(const char *name)
 {
-	struct ifreq request = { .ifr_name = "lo" };
+	struct ifreq request = { 0 };
 	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	strncpy(request.ifr_name, name, sizeof(request.ifr_name) - 1);
 	request.ifr_flags = IFF_UP | IFF_RUNNING;
 	if (fd < 0 || ioctl(fd, SIOCSIFFLAGS, &request) < 0)
-		say("bring up", "lo");
+		say("bring up", name);
 	if (fd >= 0)
 		close(fd);
+}
+
+/*
+ * What is the same for every pod is done here, so that a clone finds it done: the interface is up,
+ * silent and without an address, since its MAC address is a placeholder until the pod has its own.
+ * A neighbour must not be able to give the pod routes (CVE-2020-10749).
+ */
+static void prepare_interface(void)
+{
+	if (access("/sys/class/net/" NIC, F_OK) < 0)
+		return;
+	if (access("/proc/sys/net/ipv6", F_OK) == 0 &&
+	    (!write_file("/proc/sys/net/ipv6/conf/" NIC "/accept_ra", "0") ||
+	     !write_file("/proc/sys/net/ipv6/conf/" NIC "/addr_gen_mode", "1")))
+		say("silence", NIC);
+	bring_up(NIC);
 }
 
 /* Makes all controllers usable by containers; our own processes get a group beside theirs. */
@@ -253,7 +272,9 @@ static void prepare_system(void)
 	prepare_cgroups();
 	load_modules(LIBRARY "modules", false);
 	apply_sysctls(LIBRARY "sysctl");
-	bring_loopback_up();
+	bring_up("lo");
+	prepare_interface();
+	mount_at("tmpfs", SHM, 01777, quiet, "mode=1777,size=64m");
 	name_data_disk();
 	reboot(RB_DISABLE_CAD);
 }

@@ -33,7 +33,7 @@ const request = (change: object = {}) =>
     sysctls: { 'net.core.somaxconn': '1' },
     ...change,
   });
-const lines = (change: object = {}, nic: string | undefined = 'ens1') =>
+const lines = (change: object = {}, nic: string | undefined = 'eth0') =>
   configureBatch(request(change), places, nic).map(({ name, args, mayFail }) =>
     `${mayFail ? '-' : ''}${name} ${args.join(' ')}`.trim(),
   );
@@ -42,24 +42,26 @@ test('the batch mixes entropy in first and proves it last, and routes on the lin
   const batch = lines();
   assert.equal(batch[0], `entropy ${'07'.repeat(64)}`);
   assert.equal(batch.at(-1), 'random 32');
-  assert.deepEqual(batch.slice(8, 16), [
-    'ifname ens1 eth0',
+  assert.deepEqual(batch.slice(8, 13), [
     'ifmac eth0 02:00:00:00:00:01',
     'ifmtu eth0 1400',
-    '-write /proc/sys/net/ipv6/conf/eth0/accept_ra 420 0',
-    'ifup eth0',
     'addr eth0 10.0.0.2/24',
     'route eth0 10.0.0.1/32',
     'route eth0 0.0.0.0/0 10.0.0.1',
   ]);
   assert.ok(batch.includes('write /proc/sys/net/core/somaxconn 420 1'));
-  assert.ok(batch.includes('mount shm /r/shm tmpfs nosuid,nodev,noexec mode=1777,size=67108864'));
 });
 
 test('what is not wished for is left out', () => {
   const batch = lines({ interface: undefined, resolvConf: '', wallClockNs: 0n });
   assert.ok(!batch.some((line) => /^-?(if|addr|route|clock)|resolv\.conf/.test(line)));
-  assert.ok(!lines({}, 'eth0').some((line) => line.startsWith('ifname')));
+  // What is as the guest has it from its start needs no call.
+  const plain = { name: 'eth0', mac: '02:00:00:00:00:01', mtu: 1500, addresses: ['fd00::2/64'], routes: [] };
+  const usual = lines({ interface: plain, shmSizeBytes: 64n * 1024n * 1024n });
+  assert.ok(!usual.some((line) => /^(ifmtu|mount shm)/.test(line)));
+  assert.ok(usual.includes('addr eth0 fe80::0000:00ff:fe00:0001/64'), usual.join('\n'));
+  const large = lines({ shmSizeBytes: 1n });
+  assert.ok(large.includes('mount shm /r/shm tmpfs remount,nosuid,nodev,noexec mode=1777,size=1'));
 });
 
 test('fields that reach files or the kernel are checked', () => {
@@ -78,7 +80,8 @@ test('fields that reach files or the kernel are checked', () => {
   ];
   for (const change of bad)
     assert.throws(() => lines(change), { kind: 'invalid-argument' }, JSON.stringify(Object.keys(change)));
-  assert.throws(() => configureBatch(request(), places, undefined), { kind: 'failed-precondition' });
+  for (const nic of [undefined, 'ens1'])
+    assert.throws(() => configureBatch(request(), places, nic), { kind: 'failed-precondition' });
 });
 
 test('a sysctl with a dot in its interface is written with slashes', () => {

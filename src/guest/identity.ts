@@ -5,8 +5,9 @@
  * the agent (docs/adr/0061). The agent runs the same batch when it is asked for ConfigureSandbox.
  */
 import { HuskError } from '../base/errors.ts';
+import { linkLocal } from '../base/link-local.ts';
 import type { ConfigureSandboxRequest, NetworkInterface } from '../gen/agent/v1/agent.ts';
-import { op, type SysOp, tryOp } from './sys-batch.ts';
+import { op, type SysOp } from './sys-batch.ts';
 
 /** Where things are in the guest. */
 export interface PodPlaces {
@@ -42,7 +43,9 @@ export interface ConfiguredPod {
 export const randomSampleBytes = 32;
 const minEntropyBytes = 32;
 const maxEntropyBytes = 256;
-const defaultShmBytes = 64n * 1024n * 1024n;
+/** What PID 1 makes /dev/shm of the pod and the interface with (guest-agent/c/init.c). */
+const firstShmBytes = 64n * 1024n * 1024n;
+const firstMtu = 1500;
 
 /**
  * The system calls of ConfigureSandbox, entropy first: nothing may draw random numbers before.
@@ -57,7 +60,7 @@ export function configureBatch(request: ConfigureSandboxRequest, places: PodPlac
     resolvConf: request.resolvConf !== '',
     sharedPid: request.sharedPidNamespace,
   };
-  const shm = request.shmSizeBytes > 0n ? request.shmSizeBytes : defaultShmBytes;
+  const shm = request.shmSizeBytes > 0n ? request.shmSizeBytes : firstShmBytes;
   return [
     op('entropy', Buffer.from(request.entropy).toString('hex')),
     ...(request.wallClockNs > 0n ? [op('clock', String(request.wallClockNs))] : []),
@@ -69,8 +72,9 @@ export function configureBatch(request: ConfigureSandboxRequest, places: PodPlac
     ...(request.resolvConf === '' ? [] : [op('write', `${etcDir}/resolv.conf`, mode(0o644), request.resolvConf)]),
     ...interfaceOps(request.interface, nic),
     ...Object.entries(request.sysctls).map(([key, value]) => op('write', sysctlPath(key), mode(0o644), value)),
-    op('mkdir', places.shmFolder, mode(0o755)),
-    op('mount', 'shm', places.shmFolder, 'tmpfs', 'nosuid,nodev,noexec', `mode=1777,size=${shm}`),
+    ...(shm === firstShmBytes
+      ? []
+      : [op('mount', 'shm', places.shmFolder, 'tmpfs', 'remount,nosuid,nodev,noexec', `mode=1777,size=${shm}`)]),
     op('mkdir', places.dataFolder, mode(0o700)),
     op('mount', places.dataDisk, places.dataFolder, 'ext4', 'nodev,noatime', ''),
     op('write', places.configuredFile, mode(0o600), JSON.stringify(configured)),
@@ -84,19 +88,23 @@ function interfaceOps(wanted: NetworkInterface | undefined, nic: string | undefi
     throw new HuskError('failed-precondition', `interface "${wanted.name}": the guest has no network device`);
   const { name, mac, mtu, addresses, routes } = wanted;
   checkInterfaceName(name);
+  if (nic !== name)
+    throw new HuskError('failed-precondition', `interface "${name}": the guest's network device is "${nic}"`);
   const onLink = routes.filter(({ gateway }) => gateway === '');
   const throughGateway = routes.filter(({ gateway }) => gateway !== '');
   return [
-    ...(nic === name ? [] : [op('ifname', nic, name)]),
+    // It is up already, without addresses: PID 1 has seen to that (docs/adr/0061).
     op('ifmac', name, mac),
-    op('ifmtu', name, String(mtu)),
-    // A neighbour must not be able to give the pod routes (CVE-2020-10749). Absent without IPv6.
-    tryOp('write', `/proc/sys/net/ipv6/conf/${name}/accept_ra`, mode(0o644), '0'),
-    op('ifup', name),
+    ...(mtu === firstMtu ? [] : [op('ifmtu', name, String(mtu))]),
     ...addresses.map((address) => op('addr', name, address)),
+    ...(addresses.some(isIpv6) ? [op('addr', name, `${linkLocal(mac)}/64`)] : []),
     // Gateways can be reachable only through a route on the link.
     ...[...onLink, ...throughGateway].map(({ destination, gateway }) => op('route', name, destination, gateway)),
   ];
+}
+
+function isIpv6(address: string): boolean {
+  return address.includes(':');
 }
 
 function checkIdentity(request: ConfigureSandboxRequest): void {

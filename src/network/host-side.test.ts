@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { linkLocal } from '../base/link-local.ts';
 import { bandwidthOf } from './bandwidth.ts';
 import { parseResult } from './cni/result.ts';
 import { parsePodCidrs, renderTemplate } from './pod-cidr.ts';
 import { addressBits, readPodInterface } from './pod-interface.ts';
-import { linkLocal, tapRuleset } from './tap/ruleset.ts';
+import { tapRuleset } from './tap/ruleset.ts';
 
 const link = (addresses: [family: string, local: string, prefixlen: number][]): string =>
   JSON.stringify([

@@ -4,6 +4,7 @@
  * sends ever reaches the host's IP stack in the namespace. docs/adr tells why not tc.
  */
 import { HuskError } from '../../base/errors.ts';
+import { linkLocal } from '../../base/link-local.ts';
 import { asMatch } from '../../base/shape.ts';
 import { asCidr } from '../cni/result.ts';
 import { addressBits } from '../pod-interface.ts';
@@ -93,13 +94,6 @@ function ipv6Rules(mac: string, ips: readonly string[]): string[] {
     // The search for duplicates, and the groups joined for it, come from no address yet (RFC 4862, RFC 3590).
     'ether type ip6 ip6 saddr :: icmpv6 type { nd-neighbor-solicit, mld2-listener-report } goto let_out',
   ];
-}
-
-/** The address that Linux gives an interface by its MAC (EUI-64, RFC 4291 appendix A). */
-export function linkLocal(mac: string): string {
-  const [a = '', b = '', c = '', d = '', e = '', f = ''] = mac.split(':');
-  const first = (Number.parseInt(a, 16) ^ 2).toString(16).padStart(2, '0');
-  return `fe80::${first}${b}:${c}ff:fe${d}:${e}${f}`;
 }
 
 function hex(ip: string): string {
