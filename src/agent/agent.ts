@@ -27,6 +27,8 @@ export interface CallOptions {
 
 /** The agent of one VM. Every call is one whole RPC. */
 export interface Agent {
+  /** Waits for the agent's first answer, where it has not come yet. */
+  hello(options: CallOptions): Promise<HelloResponse>;
   configureSandbox(request: ConfigureSandboxRequest, options: CallOptions): Promise<ConfigureSandboxResponse>;
   createContainer(request: CreateContainerRequest, options: CallOptions): Promise<CreateContainerResponse>;
   startContainer(containerId: string, options: CallOptions): Promise<StartContainerResponse>;

@@ -22,6 +22,14 @@ class FakeVm {
   }
 }
 
+const fakeHello: HelloResponse = {
+  nonce: Buffer.alloc(16),
+  guestImage: 'fake',
+  kernelRelease: 'fake',
+  ociRuntimeVersion: 'fake',
+  configured: false,
+};
+
 /** A hub whose guests do what they are told, at once. */
 export class FakeAgentHub implements AgentHub {
   readonly #events: () => AgentEvents;
@@ -48,14 +56,7 @@ export class FakeAgentHub implements AgentHub {
     const attached = this.#vms.get(vm.id) ?? new FakeVm();
     attached.lost = false;
     this.#vms.set(vm.id, attached);
-    const hello = {
-      nonce: Buffer.alloc(16),
-      guestImage: 'fake',
-      kernelRelease: 'fake',
-      ociRuntimeVersion: 'fake',
-      configured: false,
-    };
-    return { agent: this.#agent(vm.id), hello };
+    return { agent: this.#agent(vm.id), hello: fakeHello };
   }
 
   async attachNew(
@@ -105,6 +106,7 @@ export class FakeAgentHub implements AgentHub {
   #agent(vmId: string): Agent {
     const vm = (): FakeVm => this.#vm(vmId);
     return {
+      hello: async () => (vm(), fakeHello),
       configureSandbox: async () => (vm(), { randomSample: Buffer.alloc(32, 1), steps: [] }),
       createContainer: async ({ containerId }) => {
         vm().containers.set(containerId, { state: 'created', exitCode: 0, offsets: { stdout: 0n, stderr: 0n } });

@@ -73,6 +73,7 @@ export function gatewayAgent(
       }),
     );
   return {
+    hello: (options) => call({ $case: 'hello', value: { nonce: Buffer.alloc(0) } }, options),
     configureSandbox: (value, options) => call({ $case: 'configureSandbox', value }, options),
     createContainer: (value, options) => call({ $case: 'createContainer', value }, options),
     startContainer: (containerId, options) => call({ $case: 'startContainer', value: { containerId } }, options),

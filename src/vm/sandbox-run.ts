@@ -27,6 +27,8 @@ const maxResolvConfBytes = 64 * 1024;
 
 export interface StartedPod {
   readonly pod: LivePod;
+  /** Goes on: the agent's first answer is stamped when it comes. */
+  readonly timeline: Timeline;
   readonly status: Pick<SandboxStatus, 'ips' | 'runtimeState' | 'timeline'>;
 }
 
@@ -67,7 +69,7 @@ export function startPod(input: Omit<Start, 'timeline' | 'undo'>): Promise<Start
     );
     const runtimeState: VmPodState = { ...state, vm: pod.vm.ref };
     const ips = podInterface.addresses.map((address) => address.split('/', 1)[0] as string);
-    return { pod, status: { ips, runtimeState, timeline: timeline.steps() } };
+    return { pod, timeline, status: { ips, runtimeState, timeline: timeline.steps() } };
   });
 }
 

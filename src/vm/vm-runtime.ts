@@ -7,6 +7,7 @@ import { type LinuxContainerResources, PodSandboxConfig } from '../gen/cri/v1/ap
 import { cgroupSettings } from '../oci/cgroup-settings.ts';
 import type { ContainerWish, ExecCommand, ExecSyncResult, PodRuntime } from '../pod/pod-runtime.ts';
 import type { ContainerRecord, ContainerStatusRecord, SandboxRecord, SandboxStatus } from '../pod/records.ts';
+import type { Timeline } from '../pod/timeline.ts';
 import type { PodUse } from '../pod/usage.ts';
 import { createContainer } from './container-create.ts';
 import { exitOf, type LivePod } from './live-pod.ts';
@@ -51,8 +52,9 @@ export class VmRuntime implements PodRuntime {
     signal: AbortSignal,
   ): Promise<Pick<SandboxStatus, 'ips' | 'runtimeState' | 'timeline'>> {
     const started = startPod({ options: this.#options, uids: this.#uids, record, config, signal });
-    const { pod, status } = await this.#adopt(record.id, started);
+    const { pod, status, timeline } = await this.#adopt(record.id, started);
     this.#watch(record.id, pod);
+    void this.#stampFirstAnswer(record.id, pod, timeline);
     return status;
   }
 
@@ -199,6 +201,19 @@ export class VmRuntime implements PodRuntime {
 
   #call(signal?: AbortSignal): { timeoutMs: number; signal?: AbortSignal } {
     return { timeoutMs: this.#options.deadlines.agentCallMs, ...(signal === undefined ? {} : { signal }) };
+  }
+
+  /** An agent that does not answer is a lost link, which is told in another way. */
+  async #stampFirstAnswer(id: string, pod: LivePod, timeline: Timeline): Promise<void> {
+    const timeoutMs = this.#options.deadlines.bootAnswerMs;
+    try {
+      await pod.agent.hello({ timeoutMs });
+    } catch (caught) {
+      this.#options.log.debug({ sandbox: id, error: describeError(caught) }, 'no first answer of the agent');
+      return;
+    }
+    timeline.stamp('agent');
+    if (!pod.stopping) this.#options.events.saveSandbox(id, { timeline: timeline.steps() });
   }
 
   /** Events may come before the start is done: they wait for the pod. */

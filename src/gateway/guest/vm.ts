@@ -58,6 +58,7 @@ export class Vm implements Blamed {
   readonly #messages: Budget;
   readonly #closing = new AbortController();
   #events: GuestEvents | undefined;
+  #opening: Promise<HelloResponse> | undefined;
   #meter: NodeJS.Timeout | undefined;
   #lost: string | undefined;
   #lostSent = false;
@@ -105,6 +106,8 @@ export class Vm implements Blamed {
     if (identity === undefined) throw new HuskError('internal', `configure VM "${this.id}": no identity was given`);
     return await this.#deps.blame.run(this, async () => {
       const opened = this.open(timeoutMs, this.#closing.signal);
+      this.#opening = opened.finally(() => (this.#opening = undefined));
+      this.#opening.catch(() => undefined);
       const linkFailed = opened.then(
         () => identity.batch.answer,
         (caught: unknown) => {
@@ -117,6 +120,13 @@ export class Vm implements Blamed {
       );
       return this.#checked(() => checkConfigureSandbox(identity.read(answer)));
     });
+  }
+
+  /** The agent's first answer if that is still waited for, else a new one. */
+  async answer(timeoutMs: number, signal: AbortSignal): Promise<HelloResponse> {
+    const first = this.#opening;
+    if (first === undefined) return await this.hello(timeoutMs, signal);
+    return await withDeadline('first answer of the agent', timeoutMs, signal, () => first);
   }
 
   async hello(timeoutMs: number, signal: AbortSignal): Promise<HelloResponse> {

@@ -31,7 +31,7 @@ async function answer(vm: Vm, request: Request, limits: { timeoutMs: number; sig
   const now = (): bigint => systemClock.wallNs();
   switch ($case) {
     case 'hello':
-      return { $case, value: await vm.hello(timeoutMs, signal) };
+      return { $case, value: await vm.answer(timeoutMs, signal) };
     case 'configureSandbox':
       return { $case, value: await vm.call($case, request.value, { ...limits, check: checkConfigureSandbox }) };
     case 'createContainer':
