@@ -38,7 +38,7 @@
 #define LIBRARY "/usr/lib/husk/"
 #define SYSTEM_GROUP "/sys/fs/cgroup/system"
 #define EXITS "/run/husk/exits"
-#define DATA_DISK "/run/husk/data-disk"
+#define DATA "/run/husk/data"
 #define SHM "/run/husk/shm"
 #define NIC "eth0"
 #define ROOT_TRIES 5000
@@ -202,12 +202,18 @@ static void apply_sysctls(const char *list)
 	free(text);
 }
 
-/* A name that is the same in every guest, for the batch that gives it its identity. */
-static void name_data_disk(void)
+/*
+ * The pod's writable disk. A clone's is a copy of the template's as it was when the template's memory was
+ * saved, so what the kernel knows of a file system that it has mounted is true of the copy too.
+ */
+static void mount_data_disk(void)
 {
 	char device[300];
-	if (!find_disk("data", device, sizeof(device)) || symlink(device, DATA_DISK) < 0)
-		say("name the disk with the serial", "data");
+	if (!find_disk("data", device, sizeof(device)))
+		return;
+	mkdir(DATA, 0700);
+	if (mount(device, DATA, "ext4", MS_NODEV | MS_NOATIME, NULL) < 0)
+		die("mount the data disk", device);
 }
 
 static void bring_up(const char *name)
@@ -275,7 +281,7 @@ static void prepare_system(void)
 	bring_up("lo");
 	prepare_interface();
 	mount_at("tmpfs", SHM, 01777, quiet, "mode=1777,size=64m");
-	name_data_disk();
+	mount_data_disk();
 	reboot(RB_DISABLE_CAD);
 }
 

@@ -81,10 +81,6 @@ export class Pod {
     return this.#layers;
   }
 
-  get dataDisk(): string {
-    return this.settings.disks?.data ?? findDisk('data');
-  }
-
   /** @throws HuskError `not-found` */
   container(id: string): Container {
     const container = this.containers.get(id);

@@ -16,8 +16,8 @@ export interface Settings {
   readonly cgroupRoot: string;
   /** Folder of the guest's own /etc files that change: hostname, machine-id, resolv.conf. */
   readonly etcDir: string;
-  /** Block devices; by default found by their virtio serials `layers` and `data`. */
-  readonly disks?: { readonly layers: string; readonly data: string };
+  /** The block device; by default found by its virtio serial `layers`. */
+  readonly disks?: { readonly layers: string };
 }
 
 /** The places of the guest image. */

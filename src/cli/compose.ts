@@ -200,7 +200,7 @@ async function openHypervisor(
 async function makeTemplate(hypervisor: QemuHypervisor, config: Config, log: Log): Promise<void> {
   if (hypervisor.info().accelerator === 'tcg' && !config.allowEmulation) return;
   try {
-    await hypervisor.prepareTemplate({ vcpus: config.cpu, memoryMiB: config.memory });
+    await hypervisor.prepareTemplate({ vcpus: config.cpu, memoryMiB: config.memory, diskBytes: config.diskMib * mib });
   } catch (caught) {
     log.error({ error: describeError(caught) }, 'no VM template: every VM boots from its kernel until it can be built');
   }

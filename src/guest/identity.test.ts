@@ -4,8 +4,6 @@ import { ConfigureSandboxRequest } from '../gen/agent/v1/agent.ts';
 import { configureBatch, sysctlPath } from './identity.ts';
 
 const places = {
-  dataDisk: '/dev/vdc',
-  dataFolder: '/r/data',
   shmFolder: '/r/shm',
   bootIdFile: '/r/boot_id',
   etcDir: '/e',

@@ -11,8 +11,6 @@ import { op, type SysOp } from './sys-batch.ts';
 
 /** Where things are in the guest. */
 export interface PodPlaces {
-  readonly dataDisk: string;
-  readonly dataFolder: string;
   readonly shmFolder: string;
   readonly bootIdFile: string;
   readonly etcDir: string;
@@ -22,8 +20,6 @@ export interface PodPlaces {
 
 /** Places of the guest image, for who is not in the guest. */
 export const guestPlaces: PodPlaces = {
-  dataDisk: '/run/husk/data-disk',
-  dataFolder: '/run/husk/data',
   shmFolder: '/run/husk/shm',
   bootIdFile: '/run/husk/boot_id',
   etcDir: '/run/etc',
@@ -75,8 +71,6 @@ export function configureBatch(request: ConfigureSandboxRequest, places: PodPlac
     ...(shm === firstShmBytes
       ? []
       : [op('mount', 'shm', places.shmFolder, 'tmpfs', 'remount,nosuid,nodev,noexec', `mode=1777,size=${shm}`)]),
-    op('mkdir', places.dataFolder, mode(0o700)),
-    op('mount', places.dataDisk, places.dataFolder, 'ext4', 'nodev,noatime', ''),
     op('write', places.configuredFile, mode(0o600), JSON.stringify(configured)),
     op('random', String(randomSampleBytes)),
   ];

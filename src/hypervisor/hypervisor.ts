@@ -87,7 +87,10 @@ export type Stamp = (step: string) => void;
 export interface Hypervisor {
   info(): HypervisorInfo;
   /** Makes sure that a template of this size stands, building it if it must. */
-  prepareTemplate(size: { readonly vcpus: number; readonly memoryMiB: number }, signal?: AbortSignal): Promise<void>;
+  prepareTemplate(
+    size: { readonly vcpus: number; readonly memoryMiB: number; readonly diskBytes: number },
+    signal?: AbortSignal,
+  ): Promise<void>;
   /**
    * Starts a VM: a clone when a template of its size stands, else a cold boot.
    * The guest runs when this returns; whether its agent answers is for the caller to ask.

@@ -13,7 +13,7 @@ export async function configureSandbox(
 ): Promise<Answer<ConfigureSandboxResponse>> {
   if (pod.configured !== undefined)
     throw new HuskError('failed-precondition', 'configure the sandbox: it was configured already');
-  const places = { ...podPlaces(pod.settings), dataDisk: pod.dataDisk };
+  const places = podPlaces(pod.settings);
   const results = await pod.sys.run(configureBatch(request, places, networkDevice()));
   return { randomSample: results.at(-1)?.bytes ?? Buffer.alloc(0) };
 }

@@ -43,7 +43,7 @@ export function qemuArgv(spec: ArgvSpec): [string, ...string[]] {
     ...(spec.mode === 'clone' ? ['-incoming', 'defer'] : kernel(cmdlineFor(spec))),
     ...channels,
     ...agentPort,
-    ...disks(spec.mode),
+    ...disks,
     ...['-netdev', `tap,id=net,fd=${jailFds.tap}`],
     // guest_announce would crash QEMU 7.2 at the device's next reset, because a clone announces nothing:
     // with announce-rounds=0 the timer is freed on load and deleted once more on reset.
@@ -121,25 +121,16 @@ const agentPort = [
   ...['-device', 'virtserialport,bus=ports.0,nr=1,chardev=agent,name=husk.agent.0'],
 ];
 
-function disks(mode: ArgvSpec['mode']): string[] {
-  const nothing = (node: string, readOnly: boolean): string =>
-    `driver=raw,node-name=${node},read-only=${readOnly ? 'on' : 'off'},file.driver=null-co,file.size=${diskCapacityBytes},file.read-zeroes=on`;
-  const data =
-    mode === 'template'
-      ? ['-blockdev', nothing('data', false)]
-      : [
-          ...['-add-fd', `fd=${fileFds.data},set=2`, '-blockdev'],
-          // What is on the disk ends with the VM: a guest's flush need not reach the host's disk.
-          'driver=raw,node-name=data,discard=unmap,cache.no-flush=on,file.driver=file,file.filename=/dev/fdset/2,' +
-            'file.locking=off,file.discard=unmap,file.cache.no-flush=on',
-        ];
-  return [
-    ...['-add-fd', `fd=${fileFds.root},set=1`, '-blockdev'],
-    'driver=raw,node-name=root,read-only=on,file.driver=file,file.filename=/dev/fdset/1,file.locking=off',
-    ...['-device', 'virtio-blk-pci,drive=root,serial=root,num-queues=1,addr=0x3'],
-    ...['-blockdev', nothing(nodes.layers, true)],
-    ...['-device', `virtio-blk-pci,drive=${nodes.layers},serial=layers,num-queues=1,addr=0x4`],
-    ...data,
-    ...['-device', 'virtio-blk-pci,drive=data,serial=data,num-queues=1,addr=0x5'],
-  ];
-}
+const disks = [
+  ...['-add-fd', `fd=${fileFds.root},set=1`, '-blockdev'],
+  'driver=raw,node-name=root,read-only=on,file.driver=file,file.filename=/dev/fdset/1,file.locking=off',
+  ...['-device', 'virtio-blk-pci,drive=root,serial=root,num-queues=1,addr=0x3'],
+  '-blockdev',
+  `driver=raw,node-name=${nodes.layers},read-only=on,file.driver=null-co,file.size=${diskCapacityBytes},file.read-zeroes=on`,
+  ...['-device', `virtio-blk-pci,drive=${nodes.layers},serial=layers,num-queues=1,addr=0x4`],
+  ...['-add-fd', `fd=${fileFds.data},set=2`, '-blockdev'],
+  // What is on the disk ends with the VM: a guest's flush need not reach the host's disk.
+  'driver=raw,node-name=data,discard=unmap,cache.no-flush=on,file.driver=file,file.filename=/dev/fdset/2,' +
+    'file.locking=off,file.discard=unmap,file.cache.no-flush=on',
+  ...['-device', 'virtio-blk-pci,drive=data,serial=data,num-queues=1,addr=0x5'],
+];

@@ -84,8 +84,9 @@ class Qemu implements QemuHypervisor {
 
   async launch(config: VmConfig, stamp: Stamp, signal?: AbortSignal): Promise<Vm> {
     const key = this.#key(config);
-    const template = this.#ready.get(key);
-    if (template === undefined)
+    const held = this.#ready.get(key);
+    const template = held && { held, disk: this.#store.disk(key) };
+    if (held === undefined)
       return this.#keep(await launchVm(this.#host, config, { template: undefined, stamp, signal }));
     try {
       return this.#keep(await launchVm(this.#host, config, { template, stamp, signal }));
@@ -93,7 +94,7 @@ class Qemu implements QemuHypervisor {
       if (!/load of migration failed|is not sealed|inherited descriptor/.test(describeError(caught))) throw caught;
       this.#host.options.log.warn({ key, err: caught }, 'template does not work: cold boot; it will be built again');
       this.#ready.delete(key);
-      await template[Symbol.asyncDispose]();
+      await held[Symbol.asyncDispose]();
       await this.#store.discard(key);
       return this.#keep(await launchVm(this.#host, config, { template: undefined, stamp, signal }));
     }
@@ -150,7 +151,7 @@ class Qemu implements QemuHypervisor {
     let held = await this.#store.find(key, signal);
     const built = held === undefined;
     if (held === undefined) {
-      held = await buildTemplate(this.#host, key, size, signal);
+      held = await buildTemplate(this.#host, { key, disk: this.#store.newDisk(key) }, size, signal);
       await this.#store.publish(key, held);
     }
     this.#ready.set(key, held);
@@ -158,13 +159,14 @@ class Qemu implements QemuHypervisor {
     options.log.info({ key, ...size, built, ms }, 'template ready');
   }
 
-  #key({ vcpus, memoryMiB }: TemplateSize): string {
+  #key({ vcpus, memoryMiB, diskBytes }: TemplateSize): string {
     return templateKey({
       guestImage: this.#host.guest.digest,
       qemuVersion: this.#host.root.version,
       qemuDigest: this.#host.root.digest,
       accelerator: this.#host.accelerator,
       processor: this.#processor,
+      diskBytes,
       argv: argvOn(this.#host, { name: 'template', vcpus, memoryMiB, mode: 'template' }),
     });
   }

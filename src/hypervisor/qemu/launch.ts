@@ -32,7 +32,7 @@ const loadState: readonly QmpCommand[] = [
 
 export interface LaunchHow {
   /** Clone this; absent: boot. */
-  readonly template: HeldMemory | undefined;
+  readonly template: { readonly held: HeldMemory; readonly disk: string } | undefined;
   readonly stamp: Stamp;
   readonly signal: AbortSignal | undefined;
 }
@@ -43,7 +43,7 @@ export function launchVm(host: QemuHost, config: VmConfig, how: LaunchHow): Prom
   return undoing(async (undo) => {
     undo.add('VM files', () => removeVmFiles(config));
     const [source] = await Promise.all([
-      formattedDisk(join(host.options.dataFolder, 'disks'), config.diskBytes, signal),
+      template?.disk ?? formattedDisk(join(host.options.dataFolder, 'disks'), config.diskBytes, signal),
       // Read of a VM that runs, so after this was written: nothing to sync.
       writeFile(join(config.stateFolder, diskFolderName), config.diskFolder, { mode: 0o600 }),
     ]);
@@ -52,7 +52,7 @@ export function launchVm(host: QemuHost, config: VmConfig, how: LaunchHow): Prom
       path: join(config.diskFolder, dataDiskName),
       source,
     });
-    const memory = template && { memoryFd: template.memory.fd, stateFd: template.state.fd, sealed: true };
+    const memory = template && { memoryFd: template.held.memory.fd, stateFd: template.held.state.fd, sealed: true };
     const process = await launchJailed(host.options.programs.jail, memory ? { ...spec, memory } : spec, signal);
     stamp('vm-jail');
     const ref = vmRef(config, process, template ? 'clone' : 'cold-boot');

@@ -1,17 +1,18 @@
 /** Boots a VM, warms it, and keeps its memory and device state. */
-import { mkdir, rm } from 'node:fs/promises';
+import { mkdir, open, rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { sleep, withDeadline } from '../../base/deadline.ts';
 import { HuskError } from '../../base/errors.ts';
 import { undoing } from '../../base/undo.ts';
 import { launchJailed } from '../../jail/launcher.ts';
-import { type HeldMemory, holdMemory, releaseHolder } from '../../jail/memfd.ts';
+import { copySparse, type HeldMemory, holdMemory, releaseHolder } from '../../jail/memfd.ts';
 import { sendDescriptor } from '../../jail/sendfd.ts';
+import { formattedDisk } from '../qemu/data-disk.ts';
 import { jailSpec, type QemuHost, vmRef } from '../qemu/host.ts';
 import { ignoreShared } from '../qemu/launch.ts';
 import { QmpClient } from '../qemu/qmp-client.ts';
 import { textField } from '../qemu/qmp-codec.ts';
-import { QemuVm } from '../qemu/vm.ts';
+import { dataDiskName, QemuVm } from '../qemu/vm.ts';
 
 /** Boot and warm-up under emulation on a loaded machine. */
 const buildTimeoutMs = 180_000;
@@ -23,12 +24,21 @@ const maxStateBytes = 64 * 1024 * 1024;
 export interface TemplateSize {
   readonly vcpus: number;
   readonly memoryMiB: number;
+  /** Upper bound of the pods' writable disk: the template has its file system mounted. */
+  readonly diskBytes: number;
+}
+
+/** Where a template is put together. */
+export interface TemplatePlace {
+  readonly key: string;
+  /** The data disk of the template's VM goes there, as it was when the memory was saved. */
+  readonly disk: string;
 }
 
 /** Builds a template. Its VM has ended when this returns; the memory is writable still: publish it. */
 export function buildTemplate(
   host: QemuHost,
-  key: string,
+  { key, disk }: TemplatePlace,
   size: TemplateSize,
   signal?: AbortSignal,
 ): Promise<HeldMemory> {
@@ -38,33 +48,64 @@ export function buildTemplate(
       releaseHolder(held.holder);
       await held[Symbol.asyncDispose]();
     });
-    const stateFolder = join(host.options.runFolder, `template-${key.slice(0, 12)}`);
-    await rm(stateFolder, { recursive: true, force: true });
-    await mkdir(stateFolder, { recursive: true, mode: 0o711 });
+    const name = `template-${key.slice(0, 12)}`;
+    const disks = join(host.options.dataFolder, 'disks');
+    const folders = { stateFolder: join(host.options.runFolder, name), diskFolder: join(disks, name) };
+    const clear = async (): Promise<void> => {
+      for (const folder of Object.values(folders)) await rm(folder, { recursive: true, force: true });
+    };
+    await clear();
+    await mkdir(folders.stateFolder, { recursive: true, mode: 0o711 });
+    await mkdir(folders.diskFolder, { recursive: true, mode: 0o700 });
     try {
-      const vm = await boot(host, size, stateFolder, held);
+      const source = await formattedDisk(disks, size.diskBytes, signal);
+      const vm = await boot(host, size, { ...folders, source }, held);
       try {
         await withDeadline('template', buildTimeoutMs, signal, (inner) => warmAndSave(host, vm, held, inner));
+        await keepDisk(host, join(folders.diskFolder, dataDiskName), disk);
       } finally {
         await vm.destroy();
       }
     } finally {
-      await rm(stateFolder, { recursive: true, force: true });
+      await clear();
     }
     return held;
   });
 }
 
-async function boot(host: QemuHost, size: TemplateSize, stateFolder: string, held: HeldMemory): Promise<QemuVm> {
+/** The machine has stopped for good: nothing is written to the disk any more. */
+async function keepDisk(host: QemuHost, from: string, to: string): Promise<void> {
+  await rm(to, { force: true });
+  await using source = await open(from, 'r');
+  await using target = await open(to, 'wx', 0o400);
+  await copySparse(host.options.programs.memfd, source, target);
+  await target.sync();
+}
+
+interface BootPlaces {
+  readonly stateFolder: string;
+  readonly diskFolder: string;
+  /** The formatted disk that the template's is a copy of. */
+  readonly source: string;
+}
+
+async function boot(host: QemuHost, size: TemplateSize, places: BootPlaces, held: HeldMemory): Promise<QemuVm> {
+  const { stateFolder, diskFolder, source } = places;
   const id = basename(stateFolder);
   const { templateUid: uid, agentSocketUid, programs } = host.options;
   const launch = { id, ...size, uid, netnsPath: 'new', cgroupPaths: [], stateFolder, agentSocketUid, oomScoreAdj: 0 };
-  const spec = jailSpec(host, { ...launch, maxFileBytes: maxStateBytes }, 'template', undefined);
+  const maxFileBytes = Math.max(maxStateBytes, size.diskBytes);
+  const disk = { path: join(diskFolder, dataDiskName), source };
+  const spec = jailSpec(host, { ...launch, maxFileBytes }, 'template', disk);
   const memory = { memoryFd: held.memory.fd, stateFd: held.state.fd, sealed: false };
   const process = await launchJailed(programs.jail, { ...spec, memory });
   const ref = vmRef(launch, process, 'cold-boot');
-  const folders = { stateFolder, diskFolder: stateFolder };
-  return new QemuVm(ref, process, folders, { ...host.options, sendfd: programs.sendfd, zeroFile: host.zeroFile });
+  return new QemuVm(
+    ref,
+    process,
+    { stateFolder, diskFolder },
+    { ...host.options, sendfd: programs.sendfd, zeroFile: host.zeroFile },
+  );
 }
 
 async function warmAndSave(host: QemuHost, vm: QemuVm, held: HeldMemory, signal: AbortSignal): Promise<void> {

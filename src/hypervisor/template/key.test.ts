@@ -8,6 +8,7 @@ const inputs: TemplateInputs = {
   qemuDigest: 'b',
   accelerator: 'tcg',
   processor: 'c',
+  diskBytes: 4096,
   argv: ['-m', '256'],
 };
 
@@ -23,6 +24,7 @@ test('every input changes the key', () => {
     { qemuDigest: 'x' },
     { accelerator: 'kvm' },
     { processor: 'x' },
+    { diskBytes: 8192 },
     { argv: ['-m', '512'] },
     { argv: ['-m 256'] },
   ];

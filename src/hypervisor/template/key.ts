@@ -10,13 +10,15 @@ export interface TemplateInputs {
   readonly accelerator: 'kvm' | 'tcg';
   /** The processor as /proc/cpuinfo names it: device state of one need not load on another. */
   readonly processor: string;
+  /** Of the data disk, whose file system the template has mounted. */
+  readonly diskBytes: number;
   /** The whole argument vector: devices, sizes, command line. */
   readonly argv: readonly string[];
 }
 
 /** 64 hex digits. */
 export function templateKey(inputs: TemplateInputs): string {
-  const { guestImage, qemuVersion, qemuDigest, accelerator, processor, argv } = inputs;
-  const text = JSON.stringify([1, guestImage, qemuVersion, qemuDigest, accelerator, processor, argv]);
+  const { guestImage, qemuVersion, qemuDigest, accelerator, processor, diskBytes, argv } = inputs;
+  const text = JSON.stringify([2, guestImage, qemuVersion, qemuDigest, accelerator, processor, diskBytes, argv]);
   return createHash('sha256').update(text).digest('hex');
 }

@@ -1,6 +1,6 @@
 /** The copy of a template on disk, and the process that holds it in memory. */
 import { createHash } from 'node:crypto';
-import { type FileHandle, mkdir, open, readFile, rename, rm } from 'node:fs/promises';
+import { access, type FileHandle, mkdir, open, readFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { writeFileAtomic } from '../../base/atomic-file.ts';
 import { HuskError } from '../../base/errors.ts';
@@ -60,7 +60,17 @@ export class TemplateStore {
     }
   }
 
-  /** Takes in a template whose machine has ended: seals it and publishes the copy in one step. */
+  /** The template's data disk, which a clone's is made from. It belongs to the memory: neither is of use alone. */
+  disk(key: string): string {
+    return join(this.#options.folder, key, 'disk');
+  }
+
+  /** Where a template's disk is to be put until it is published. */
+  newDisk(key: string): string {
+    return join(this.#options.folder, `${key}.disk`);
+  }
+
+  /** Takes in a template whose machine has ended, its disk at `newDisk`: seals it and publishes the copy in one step. */
   async publish(key: string, held: HeldMemory): Promise<void> {
     await sealMemory(this.#options.memfd, held);
     const folder = join(this.#options.folder, key);
@@ -72,6 +82,7 @@ export class TemplateStore {
       await copySparse(this.#options.memfd, held[name], file);
       await file.sync();
     }
+    await rename(this.newDisk(key), join(temporary, 'disk'));
     const record: TemplateRecord = { key, memory: await digestOf(held.memory), state: await digestOf(held.state) };
     await writeFileAtomic(join(temporary, 'record.json'), JSON.stringify(record), 0o400);
     await writeFileAtomic(join(temporary, 'holder.json'), JSON.stringify(held.holder), 0o600);
@@ -94,6 +105,7 @@ export class TemplateStore {
   async #reopen(key: string): Promise<HeldMemory | undefined> {
     try {
       const holder = await this.#holder(key);
+      await access(this.disk(key));
       const held = holder === undefined ? undefined : await openHeld(holder, 'r+');
       // Sealing what is sealed already succeeds only on memfds of ours that nobody can write.
       if (held !== undefined) await this.#checkSealed(held);
@@ -121,6 +133,7 @@ export class TemplateStore {
     const record = JSON.parse(text) as TemplateRecord;
     if (record.key !== key)
       throw new HuskError('data-loss', `load template "${key}": the record is of "${record.key}"`);
+    await access(this.disk(key));
     const held = await holdMemory(this.#options.memfd, record.memory.bytes, signal);
     try {
       for (const name of ['memory', 'state'] as const) {
