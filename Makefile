@@ -63,7 +63,7 @@ guest-image: setup build-c ## Build the guest's kernel, initrd and root into bui
 build-c: $(C_PROGRAMS) ## Compile the C programs into build/bin
 
 vpath %.c guest-agent/c src/jail/c src/native/c src/network/c
-build/bin/husk-%: %.c src/jail/c/sparse.h Makefile | build-dir
+build/bin/husk-%: %.c src/jail/c/sparse.h $(wildcard guest-agent/c/*.h) Makefile | build-dir
 	@printf 'build-c: %s\n' '$@'
 	@$(CC) $(CFLAGS) -o $@ $< $(LDFLAGS)
 

@@ -5,7 +5,7 @@
  *   with the serial "root", mounts it read-only and goes on from there.
  *
  *   husk-init system: mounts what a Linux system needs, loads the other modules, starts the
- *   relay and the agent, and from then on reaps.
+ *   relay, the mover of streams and the agent, and from then on reaps.
  *
  *   husk-init supervise FIFO PROGRAM [ARGUMENT...]: only the last part, with one child; made
  *   for tests, which run it as PID 1 of a PID namespace.
@@ -43,7 +43,7 @@
 #define NIC "eth0"
 #define ROOT_TRIES 5000
 #define MAX_FILE 65536
-#define MAX_CHILDREN 2
+#define MAX_CHILDREN 3
 
 struct child {
 	const char *name;
@@ -407,6 +407,7 @@ static bool told(const char *word)
 int main(int argc, char **argv)
 {
 	static char *relay[] = { LIBRARY "husk-relay", NULL };
+	static char *streams[] = { LIBRARY "husk-streams", NULL };
 	static char *agent[] = { LIBRARY "node", LIBRARY "agent.mjs", NULL };
 	if (getpid() != 1) {
 		fprintf(stderr, "husk-init: runs as PID 1 only\n");
@@ -418,10 +419,10 @@ int main(int argc, char **argv)
 		supervise(argv[2], &only, 1);
 	}
 	if (argc >= 2 && strcmp(argv[1], "system") == 0) {
-		struct child children[MAX_CHILDREN] = { { "relay", relay, 0 }, { "agent", agent, 0 } };
+		struct child children[MAX_CHILDREN] = { { "relay", relay, 0 }, { "streams", streams, 0 }, { "agent", agent, 0 } };
 		prepare_system();
 		if (told("husk.emulated"))
-			children[1].argv = emulated_agent;
+			children[MAX_CHILDREN - 1].argv = emulated_agent;
 		supervise(EXITS, children, MAX_CHILDREN);
 	}
 	stage_initramfs();

@@ -1,10 +1,11 @@
 /** A container in this guest: what it was made of, its output, and how it ended. */
-import { closeSync } from 'node:fs';
 import type { ContainerExited, Layer, ResolvedUser, VolumeMount } from '../../src/gen/agent/v1/agent.ts';
 import type { OciSpec } from '../../src/oci/runtime-spec.ts';
 import { killCgroup, wasOomKilled } from './cgroup.ts';
+import type { ContainerInput } from './container-input.ts';
 import type { ProcessExit } from './exits.ts';
 import type { OutputStream } from './output-stream.ts';
+import type { StreamHandle } from './streams.ts';
 
 /** After the first process ended, another may hold its output open; silent for so long, it is not waited for. */
 const strayOutputMs = 2_000;
@@ -23,7 +24,9 @@ export interface ContainerParts {
   readonly folder: string;
   readonly stdout: OutputStream;
   readonly stderr: OutputStream;
-  readonly stdinFd: number | undefined;
+  readonly input: ContainerInput | undefined;
+  /** Its terminal, where it has one. */
+  readonly console: StreamHandle | undefined;
   /** Called when there is something new to send. */
   readonly changed: () => void;
 }
@@ -50,6 +53,16 @@ export class Container {
   get state(): 'created' | 'running' | 'exited' {
     if (this.#exited !== undefined) return 'exited';
     return this.#started ? 'running' : 'created';
+  }
+
+  /** The FIFO that is its standard input, while it takes any. */
+  get inputPath(): string | undefined {
+    return this.parts.input?.path;
+  }
+
+  /** A client writes to its standard input: with stdin_once, that input ends when the client does. */
+  inputJoined(): void {
+    this.parts.input?.joined();
   }
 
   markStarted(): void {
@@ -82,7 +95,8 @@ export class Container {
   close(): void {
     this.parts.stdout.end();
     this.parts.stderr.end();
-    if (this.parts.stdinFd !== undefined) closeSync(this.parts.stdinFd);
+    this.parts.input?.close();
+    this.parts.console?.close();
   }
 
   #end(exit: ProcessExit): void {

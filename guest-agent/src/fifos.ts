@@ -56,13 +56,10 @@ export class FifoPool {
     return fifos;
   }
 
-  /** A FIFO for a standard input that nobody writes to yet: both ends in one descriptor, so that reads wait. */
-  async openIdleInput(): Promise<number> {
-    while (this.#ready.length < 1) await this.fill();
-    const path = this.#ready.shift() as string;
-    const fd = openSync(path, constants.O_RDWR);
-    unlinkSync(path);
-    return fd;
+  /** Takes as many FIFOs as asked for. They keep their names: the caller unlinks them. */
+  async take(count: number): Promise<string[]> {
+    while (this.#ready.length < count) await this.fill();
+    return this.#ready.splice(0, count);
   }
 
   async #make(): Promise<void> {

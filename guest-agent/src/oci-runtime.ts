@@ -9,23 +9,33 @@ const maxComplaint = 800;
 
 export type Stdio = readonly [number | 'ignore', number | 'ignore', number | 'ignore'];
 
+export interface ExecRun {
+  readonly files: string;
+  readonly cgroup: string;
+  /** UNIX socket that the master of the process's terminal is sent to; the process asks for one. */
+  readonly consoleSocket?: string;
+}
+
 /**
  * Each call names a file for the runtime's log, since what goes wrong is told there alone: its
  * standard error is the container's.
  */
 export interface OciRuntime {
-  /** Returns the pid of the container's first process, which waits for `start`. */
-  create(id: string, bundle: string, stdio: Stdio): Promise<number>;
+  /**
+   * Returns the pid of the container's first process, which waits for `start`.
+   * @param consoleSocket UNIX socket that the master of the process's terminal is sent to
+   */
+  create(id: string, bundle: string, stdio: Stdio, consoleSocket?: string): Promise<number>;
   start(id: string, bundle: string): Promise<void>;
   /** Absent is fine. */
   delete(id: string, bundle: string): Promise<void>;
   /**
    * Starts a process in the container and returns its pid. It is PID 1's child from then on.
    *
-   * @param files path to which `.json` (the process, to be there), `.pid` and `.log` are added
-   * @param cgroup name of an existing cgroup directly below the container's
+   * `files` is a path to which `.json` (the process, to be there), `.pid` and `.log` are added
+   * `cgroup` is the name of an existing cgroup directly below the container's.
    */
-  exec(id: string, run: { readonly files: string; readonly cgroup: string }, stdio: Stdio): Promise<number>;
+  exec(id: string, run: ExecRun, stdio: Stdio): Promise<number>;
   /** The first line of `--version`. */
   version(): Promise<string>;
 }
@@ -46,17 +56,19 @@ export function ociRuntime(path: string, stateDir: string): OciRuntime {
     });
   };
   return {
-    async create(id, bundle, stdio) {
+    async create(id, bundle, stdio, consoleSocket) {
       const pidFile = `${bundle}/pid`;
-      await must(`${bundle}/log`, ['create', '--bundle', bundle, '--pid-file', pidFile, id], stdio);
+      const console = consoleSocket === undefined ? [] : ['--console-socket', consoleSocket];
+      await must(`${bundle}/log`, ['create', '--bundle', bundle, '--pid-file', pidFile, ...console, id], stdio);
       return readPid(pidFile);
     },
     start: (id, bundle) => must(`${bundle}/log`, ['start', id]),
     delete: (id, bundle) => must(`${bundle}/log`, ['delete', '--force', id]),
-    async exec(id, { files, cgroup }, stdio) {
+    async exec(id, { files, cgroup, consoleSocket }, stdio) {
       const pidFile = `${files}.pid`;
-      const args = ['exec', '--detach', '--process', `${files}.json`, '--pid-file', pidFile, '--cgroup', cgroup, id];
-      await must(`${files}.log`, args, stdio);
+      const console = consoleSocket === undefined ? [] : ['--tty', '--console-socket', consoleSocket];
+      const args = ['exec', '--detach', '--process', `${files}.json`, '--pid-file', pidFile, '--cgroup', cgroup];
+      await must(`${files}.log`, [...args, ...console, id], stdio);
       return readPid(pidFile);
     },
     async version() {

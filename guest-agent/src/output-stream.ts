@@ -1,6 +1,7 @@
 /** One standard stream of a container: its FIFO read into its ring, with back-pressure. */
 import type { Socket } from 'node:net';
 import { OutputRing } from './ring.ts';
+import type { Tap } from './tap.ts';
 
 /** Unacknowledged bytes kept per stream; then the container's writes wait. */
 export const ringBytes = 256 * 1024;
@@ -11,6 +12,8 @@ export class OutputStream {
   readonly ring = new OutputRing(ringBytes);
   readonly #source: Socket;
   readonly #changed: () => void;
+  readonly #taps = new Set<Tap>();
+  readonly #ended = Promise.withResolvers<void>();
   #held: Buffer | undefined;
   #sourceEnded = false;
 
@@ -18,9 +21,21 @@ export class OutputStream {
   constructor(source: Socket, changed: () => void) {
     this.#source = source;
     this.#changed = changed;
-    source.on('data', (bytes: Buffer) => this.#take(bytes));
+    source.on('data', (bytes: Buffer) => {
+      this.#copy(bytes);
+      this.#take(bytes);
+    });
     source.on('close', () => this.end());
     source.resume();
+  }
+
+  /** Copies what is written from now on. Resolves when the stream has ended and the tap has it all, or was closed. */
+  async tap(tap: Tap): Promise<void> {
+    this.#taps.add(tap);
+    await Promise.race([this.#ended.promise, tap.closed]);
+    this.#taps.delete(tap);
+    tap.end();
+    await tap.closed;
   }
 
   /** The host has stored everything before the offset. */
@@ -30,7 +45,7 @@ export class OutputStream {
     this.#held = undefined;
     if (held !== undefined) this.#take(held);
     if (this.#sourceEnded) this.#finishIfDone();
-    else if (this.#hasRoom()) this.#source.resume();
+    else this.#resume();
   }
 
   /** Ends the stream after what was read; a process that still holds the FIFO is not heard any more. */
@@ -38,6 +53,7 @@ export class OutputStream {
     if (this.#sourceEnded) return;
     this.#sourceEnded = true;
     this.#source.destroy();
+    this.#ended.resolve();
     this.#finishIfDone();
   }
 
@@ -49,7 +65,7 @@ export class OutputStream {
   endWhenIdle(idleMs: number): void {
     let seen = this.ring.end;
     const timer = setInterval(() => {
-      const idle = this.#hasRoom() && this.ring.end === seen;
+      const idle = this.#hasRoom() && !this.#tapped() && this.ring.end === seen;
       seen = this.ring.end;
       if (idle) this.end();
       if (this.#sourceEnded) clearInterval(timer);
@@ -62,6 +78,24 @@ export class OutputStream {
     if (taken < bytes.length) this.#held = bytes.subarray(taken);
     if (!this.#hasRoom()) this.#source.pause();
     this.#changed();
+  }
+
+  #copy(bytes: Buffer): void {
+    for (const tap of this.#taps) {
+      tap.write(bytes);
+      if (!tap.full) continue;
+      this.#source.pause();
+      tap.whenReady(() => this.#resume());
+    }
+  }
+
+  /** Whether an attached client holds the stream up. */
+  #tapped(): boolean {
+    return [...this.#taps].some((tap) => tap.full);
+  }
+
+  #resume(): void {
+    if (!this.#sourceEnded && this.#hasRoom() && !this.#tapped()) this.#source.resume();
   }
 
   #hasRoom(): boolean {

@@ -13,6 +13,7 @@ import type { OciRuntime } from './oci-runtime.ts';
 import { podPlaces } from './places.ts';
 import type { Settings } from './settings.ts';
 import { steppedRuntime, steppedSys } from './steps.ts';
+import { Streams } from './streams.ts';
 import type { Sys } from './sys-helper.ts';
 import { runTool } from './tool.ts';
 import { Volumes } from './volumes/volumes.ts';
@@ -37,12 +38,14 @@ export class Pod {
   readonly containers: Map<string, Container> = new Map();
   readonly events: EventStream;
   readonly volumes: Volumes;
+  readonly streams: Streams;
   /** One thing at a time: per container, and for the layers that containers share. */
   readonly locks = new KeyedLock();
   readonly written: WrittenBytes = new WrittenBytes();
   #configured: ConfiguredPod | undefined;
   #pause: Promise<number> | undefined;
   #layers: LayerTable | undefined;
+  #consoles = 0;
 
   constructor(parts: PodParts) {
     this.settings = parts.settings;
@@ -52,6 +55,13 @@ export class Pod {
     this.runtime = steppedRuntime(parts.runtime);
     this.events = new EventStream(this.containers);
     this.volumes = new Volumes(this);
+    this.streams = new Streams(parts.settings.streamsSocket);
+  }
+
+  /** A path for a socket that a terminal is sent to, used by nothing else. */
+  consoleSocket(): string {
+    this.#consoles += 1;
+    return `${this.settings.stateDir}/console-${this.#consoles}`;
   }
 
   /** What the batch that gave the pod its identity left word of; undefined before. The relay may have run it. */

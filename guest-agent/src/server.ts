@@ -16,6 +16,8 @@ import { removeContainer } from './rpc/remove-container.ts';
 import { startContainer } from './rpc/start-container.ts';
 import { stats } from './rpc/stats.ts';
 import { stopContainer } from './rpc/stop-container.ts';
+import { streamAttach } from './rpc/stream-attach.ts';
+import { streamExec } from './rpc/stream-exec.ts';
 import { updateContainer } from './rpc/update-container.ts';
 import { withSteps } from './steps.ts';
 
@@ -65,6 +67,8 @@ export async function serve(pod: Pod, runtimeVersion: string, log: Log): Promise
     exec: (call) => {
       exec(pod, call).catch((caught: unknown) => call.emit('error', failure(caught)));
     },
+    streamExec: unary((request) => streamExec(pod, request)),
+    streamAttach: unary((request) => streamAttach(pod, request)),
     events: (call) => pod.events.attach(call),
   };
   const path = pod.settings.socketPath;

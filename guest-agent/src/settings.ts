@@ -2,6 +2,8 @@
 export interface Settings {
   /** UNIX socket that the relay connects to. */
   readonly socketPath: string;
+  /** UNIX socket of husk-streams. */
+  readonly streamsSocket: string;
   /** FIFO in which PID 1 reports the wait status of every orphan it reaps. */
   readonly exitsFifo: string;
   /** Folder on a tmpfs for everything the agent makes. */
@@ -23,6 +25,7 @@ export interface Settings {
 /** The places of the guest image. */
 export const guestSettings: Settings = {
   socketPath: '/run/husk/agent.sock',
+  streamsSocket: '/run/husk/streams.sock',
   exitsFifo: '/run/husk/exits',
   stateDir: '/run/husk',
   runtimePath: '/usr/bin/runc',

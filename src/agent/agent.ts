@@ -12,6 +12,7 @@ import type {
   PutVolumeRequest,
   StartContainerResponse,
 } from '../gen/agent/v1/agent.ts';
+import type { StreamUrlRequest } from '../gen/gateway/v1/gateway.ts';
 
 export interface ExecResult {
   readonly stdout: Uint8Array;
@@ -48,6 +49,8 @@ export interface Agent {
     request: { containerId: string; command: string[]; timeoutMs: number; maxOutputBytes: number },
     signal?: AbortSignal,
   ): Promise<ExecResult>;
+  /** A URL at which one client joins a process or a port. */
+  streamUrl(kind: NonNullable<StreamUrlRequest['kind']>, options: CallOptions): Promise<string>;
 }
 
 export interface AgentEvents {

@@ -128,6 +128,7 @@ export class FakeAgentHub implements AgentHub {
           ContainerUse.fromPartial({ containerId, cgroup: { memory: { usageBytes: 1_024n } } }),
         ),
       updateContainer: async ({ containerId }) => void vm().container(containerId),
+      streamUrl: async ({ $case }) => (vm(), `http://127.0.0.1:1/${$case}/token`),
       execSync: async ({ containerId, command, maxOutputBytes }) => {
         vm().container(containerId);
         const result = this.exec(command);

@@ -3,7 +3,13 @@ import { type ClientUnaryCall, Metadata, type ServiceError } from '@grpc/grpc-js
 import { withDeadline } from '../base/deadline.ts';
 import { HuskError } from '../base/errors.ts';
 import { graft, span } from '../base/trace.ts';
-import type { CallRequest, CallResponse, GatewayClient } from '../gen/gateway/v1/gateway.ts';
+import type {
+  CallRequest,
+  CallResponse,
+  GatewayClient,
+  StreamUrlRequest,
+  StreamUrlResponse,
+} from '../gen/gateway/v1/gateway.ts';
 import type { Agent, CallOptions } from './agent.ts';
 import { kindOfStatus } from './status.ts';
 
@@ -87,7 +93,21 @@ export function gatewayAgent(
     stats: async (value, options) => (await call({ $case: 'stats', value }, options)).containers,
     updateContainer: async (value, options) => void (await call({ $case: 'updateContainer', value }, options)),
     execSync: (request, signal) => execSync(client, vmId, ready, { request, signal }),
+    streamUrl: (kind, options) => streamUrl(client, { vmId, kind }, ready, options),
   };
+}
+
+function streamUrl(
+  client: GatewayClient,
+  request: StreamUrlRequest,
+  ready: () => Promise<void>,
+  { timeoutMs, signal }: CallOptions,
+): Promise<string> {
+  return withDeadline('URL of a stream', timeoutMs, signal, async (stop) => {
+    await ready();
+    const { url } = await callGateway<StreamUrlResponse>((done) => client.streamUrl(request, waiting(), done), stop);
+    return url;
+  });
 }
 
 type ExecSync = Parameters<Agent['execSync']>;

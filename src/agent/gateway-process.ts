@@ -1,5 +1,6 @@
 /** The gateway process: started as a user of its own, found again by a later huskd, replaced when it does not answer. */
 import { spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { chmod, chown, mkdir, open, readFile, rm, truncate } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { join } from 'node:path';
@@ -30,6 +31,8 @@ export interface GatewayProcessOptions {
   readonly user?: { readonly uid: number; readonly gid: number } | undefined;
   /** The Node to run it with. */
   readonly nodePath: string;
+  /** JSON for its standard input; a gateway that was started with another one is replaced. */
+  readonly settings: string;
   readonly log: Log;
 }
 
@@ -69,7 +72,8 @@ export class GatewayProcess {
    */
   async ensure(signal?: AbortSignal): Promise<VersionResponse> {
     const found = await this.#find(probeMs);
-    if (found?.protocol === protocolVersion) return found;
+    const digest = createHash('sha256').update(this.#options.settings).digest('hex');
+    if (found?.protocol === protocolVersion && found.settingsDigest === digest) return found;
     await this.stop();
     await this.#start();
     const deadline = performance.now() + startMs;
@@ -101,7 +105,7 @@ export class GatewayProcess {
   }
 
   async #start(): Promise<void> {
-    const { folder, user, nodePath, log } = this.#options;
+    const { folder, user, nodePath, settings, log } = this.#options;
     await mkdir(folder, { recursive: true, mode: 0o711 });
     await mkdir(this.#runFolder, { recursive: true, mode: 0o700 });
     await chmod(this.#runFolder, 0o700);
@@ -123,13 +127,16 @@ export class GatewayProcess {
       cwd: '/',
       env: {},
       detached: true,
-      stdio: ['ignore', 'ignore', logFile.fd],
+      stdio: ['pipe', 'ignore', logFile.fd],
     });
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     child.once('spawn', resolve).once('error', reject);
     await promise.catch((caught: unknown) => {
       throw new HuskError('unavailable', `start "${argv[0]}": ${String(caught)}`, { cause: caught, stage: 'gateway' });
     });
+    // Its death before it has read them is found by the wait for its answer.
+    child.stdin?.on('error', () => undefined);
+    child.stdin?.end(settings);
     child.unref();
     const pid = child.pid ?? 0;
     // setpriv becomes Node by exec: pid and start time stay the same.

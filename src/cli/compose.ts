@@ -25,6 +25,7 @@ import { VmRuntime } from '../vm/vm-runtime.ts';
 import type { Config } from './config.ts';
 import { composeNative, type NativeParts } from './native.ts';
 import { startObservation } from './observe.ts';
+import { type StreamingSettings, streamingSettings } from './streaming.ts';
 import { version } from './version.ts';
 import { warmTemplate } from './warm.ts';
 
@@ -55,7 +56,8 @@ export async function composeDaemon(config: Config, log: Log, failpoints: Failpo
   // The hub is needed by the runtime, and the runtime's ears by the hub: events wait for what is made below.
   const ears = Promise.withResolvers<AgentEvents>();
   let podsLeft = false;
-  const hub = closing.adopt(await openHub(config, log, ears.promise), (open) =>
+  const streaming = await streamingSettings(config);
+  const hub = closing.adopt(await openHub(config, { log, events: ears.promise, streaming }), (open) =>
     podsLeft ? open.close() : open.shutdown(),
   );
   const hypervisor = closing.adopt(await openHypervisor(config, log, hub), (open) =>
@@ -160,12 +162,20 @@ async function makeFolders(config: Config): Promise<void> {
 }
 
 /** The gateway goes on for the pods' streams when the daemon ends; without pods it ends too. */
-function openHub(config: Config, log: Log, events: Promise<AgentEvents>): Promise<GatewayHub> {
+function openHub(
+  config: Config,
+  {
+    log,
+    events,
+    streaming,
+  }: { readonly log: Log; readonly events: Promise<AgentEvents>; readonly streaming: StreamingSettings },
+): Promise<GatewayHub> {
   const user = { uid: uids.gateway, gid: uids.gateway };
   return createGatewayHub({
     folder: join(config.stateDirectory, 'gateway'),
     user,
     nodePath: process.execPath,
+    settings: JSON.stringify({ streaming }),
     log,
     events,
   });

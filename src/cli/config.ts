@@ -117,6 +117,20 @@ export const settings = {
     fallback: 0,
     help: 'its port; 0: any free one',
   }),
+  streamingServerTlsCert: setting({
+    flag: 'streaming-server-tls-cert',
+    value: 'FILE',
+    parse: text,
+    fallback: '',
+    help: 'its certificate in PEM; with the key: HTTPS',
+  }),
+  streamingServerTlsKey: setting({
+    flag: 'streaming-server-tls-key',
+    value: 'FILE',
+    parse: text,
+    fallback: '',
+    help: "its certificate's key in PEM",
+  }),
   cgroupDriver: setting({
     flag: 'cgroup-driver',
     value: 'NAME',

@@ -1,7 +1,9 @@
 /** Which file serves which RPC: the table of contents of this folder. */
 import type { MethodDefinition, ServiceDefinition, UntypedServiceImplementation } from '@grpc/grpc-js';
 import { ImageServiceService, RuntimeServiceService } from '../gen/cri/v1/api.ts';
+import { attach } from './container-attach.ts';
 import { createContainer } from './container-create.ts';
+import { exec } from './container-exec.ts';
 import { execSync } from './container-exec-sync.ts';
 import { getContainerEvents } from './container-get-events.ts';
 import { listContainers } from './container-list.ts';
@@ -33,6 +35,7 @@ import { runtimeVersion } from './runtime-version.ts';
 import { listPodSandbox } from './sandbox-list.ts';
 import { listPodSandboxMetrics } from './sandbox-list-metrics.ts';
 import { listPodSandboxStats } from './sandbox-list-stats.ts';
+import { portForward } from './sandbox-port-forward.ts';
 import { removePodSandbox } from './sandbox-remove.ts';
 import { runPodSandbox } from './sandbox-run.ts';
 import { podSandboxStats } from './sandbox-stats.ts';
@@ -83,6 +86,9 @@ export function runtimeService(context: CriContext, instruments: Instruments): B
     containerStatus: (request) => containerStatus(context, request),
     listContainers: (request) => listContainers(context, request),
     execSync: (request, signal) => execSync(context, request, signal),
+    exec: (request, signal) => exec(context, request, signal),
+    attach: (request, signal) => attach(context, request, signal),
+    portForward: (request, signal) => portForward(context, request, signal),
     reopenContainerLog: (request) => reopenContainerLog(context, request),
     containerStats: (request) => containerStats(context, request),
     listContainerStats: (request) => listContainerStats(context, request),

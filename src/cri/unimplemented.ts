@@ -4,7 +4,7 @@ import { HuskError } from '../base/errors.ts';
 import { toGrpcFailure } from './errors.ts';
 
 /** Methods of RuntimeService that answer Unimplemented, as the generated code spells them. */
-export const unimplementedRuntimeRpcs = ['exec', 'attach', 'portForward', 'checkpointContainer'] as const;
+export const unimplementedRuntimeRpcs = ['checkpointContainer'] as const;
 
 /** A unary handler that says so. */
 export function unimplementedUnary(rpc: string): UntypedHandleCall {

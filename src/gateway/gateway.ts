@@ -28,9 +28,10 @@ export class Gateway {
   #session: SessionSink | undefined;
   #full = false;
 
-  constructor(deps: Omit<VmDependencies, 'sessionOpen' | 'onNews'>) {
+  constructor(deps: Omit<VmDependencies, 'sessionOpen' | 'onNews' | 'windows'>) {
     this.#deps = {
       ...deps,
+      windows: { streams: 0 },
       sessionOpen: () => this.#session !== undefined,
       onNews: (vm) => {
         this.#withNews.add(vm);

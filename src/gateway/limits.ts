@@ -29,6 +29,10 @@ export interface LinkLimits {
   readonly streamBytes: number;
   /** ExecSync calls of one VM at a time. */
   readonly execs: number;
+  /** Streams of exec, attach and port-forward of one VM at a time. */
+  readonly streams: number;
+  /** Frames of the bulk channel that carry little, per second, before its reading is slowed down. */
+  readonly smallFramesPerSecond: number;
 }
 
 /** The limits of a real gateway. */
@@ -43,4 +47,6 @@ export const defaultLinkLimits: LinkLimits = {
   eventsPerSecond: 4_000,
   streamBytes: 256 * 1024,
   execs: 32,
+  streams: 512,
+  smallFramesPerSecond: 50_000,
 };

@@ -4,7 +4,8 @@
  *     node src/gateway/main.ts --socket PATH [--log-level LEVEL]
  *
  * huskd starts it as a user of its own, without capabilities, and it outlives huskd. It keeps no
- * state that matters: huskd attaches every VM anew to a fresh gateway.
+ * state that matters: huskd attaches every VM anew to a fresh gateway. Its settings come on standard
+ * input (settings.ts).
  */
 import { unlink } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
@@ -12,10 +13,13 @@ import { pino } from 'pino';
 import { systemClock } from '../base/clock.ts';
 import { describeError, HuskError, isErrno } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
+import { startStreamingServer } from '../streaming/server.ts';
 import { Blame } from './blame.ts';
 import { Gateway } from './gateway.ts';
 import { defaultLinkLimits } from './limits.ts';
 import { serveGateway } from './server.ts';
+import { readSettings } from './settings.ts';
+import { guestStreamingRuntime } from './streams/runtime.ts';
 
 async function main(): Promise<void> {
   const { values } = parseArgs({
@@ -34,8 +38,11 @@ async function main(): Promise<void> {
   await unlink(socket).catch((caught: unknown) => {
     if (!isErrno(caught, 'ENOENT')) throw caught;
   });
-  const close = await serveGateway(gateway, socket);
-  log.info({ socket }, 'gateway is up');
+  const settings = await readSettings(process.stdin);
+  const runtime = guestStreamingRuntime((id) => gateway.vm(id));
+  const streaming = await startStreamingServer({ runtime, ...settings.streaming, clock: systemClock, log });
+  const close = await serveGateway({ gateway, streaming, settings }, socket);
+  log.info({ socket, streaming: streaming.address }, 'gateway is up');
   process.once('SIGTERM', () => {
     log.info({}, 'gateway ends');
     gateway.close();

@@ -8,20 +8,22 @@ import { HuskError } from '../base/errors.ts';
 import { mark } from '../base/trace.ts';
 import { type JailedProcess, watchChild } from './process.ts';
 
-/** Descriptors that the jailed program finds open; jail.c fixes the numbers up to `tap`. */
-export const jailFds = { memory: 3, state: 4, qmp: 5, fds: 6, agent: 7, tap: 8, firstFile: 9 } as const;
+/** Descriptors that the jailed program finds open; jail.c fixes the numbers up to `tap`, and `stream`. */
+export const jailFds = { memory: 3, state: 4, qmp: 5, fds: 6, agent: 7, tap: 8, firstFile: 9, stream: 31 } as const;
 
 /** Names of what the jail makes in the state folder. */
 export const jailFiles = {
   qmpSocket: 'qmp.sock',
   fdSocket: 'fds.sock',
   agentSocket: 'agent.sock',
+  /** Beside the agent's: the gateway finds it by this name. */
+  streamSocket: 'stream.sock',
   pid: 'vm.pid',
   exit: 'vm.exit',
   messages: 'qemu.log',
 } as const;
 
-/** A file of the host that the program gets as an open descriptor, from `jailFds.firstFile` to 31. */
+/** A file of the host that the program gets as an open descriptor, from `jailFds.firstFile` to 30. */
 export interface JailFile {
   readonly fd: number;
   readonly path: string;
@@ -34,7 +36,7 @@ export interface JailDisk extends JailFile {
 }
 
 export interface JailSpec {
-  /** Where sockets and bookkeeping go: root's, passable (0711) for the owner of the agent socket. */
+  /** Where sockets and bookkeeping go: root's, passable (0711) for the owner of the agent and stream sockets. */
   readonly stateFolder: string;
   /** The folder that becomes the program's root: see RuntimeRoot. */
   readonly root: string;

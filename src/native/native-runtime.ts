@@ -6,7 +6,14 @@ import { sleep } from '../base/deadline.ts';
 import { describeError, HuskError } from '../base/errors.ts';
 import { type LinuxContainerResources, PodSandboxConfig } from '../gen/cri/v1/api.ts';
 import { ociResources } from '../oci/resources.ts';
-import type { ContainerWish, ExecCommand, ExecSyncResult, PodRuntime, PodRuntimeEvents } from '../pod/pod-runtime.ts';
+import type {
+  ContainerWish,
+  ExecCommand,
+  ExecSyncResult,
+  PodRuntime,
+  PodRuntimeEvents,
+  StreamWish,
+} from '../pod/pod-runtime.ts';
 import type { ContainerRecord, ContainerStatusRecord, SandboxRecord, SandboxStatus } from '../pod/records.ts';
 import type { PodUse } from '../pod/usage.ts';
 import { createContainer } from './container-create.ts';
@@ -170,6 +177,10 @@ export class NativeRuntime implements PodRuntime {
     const runtime = this.#context.runtimeOf(sandbox);
     const wish = { ...command, context: this.#context, runtime, containerId: container.id, places, cgroup, name };
     return execSync(wish, signal);
+  }
+
+  async streamUrl(_sandbox: SandboxRecord, { route }: StreamWish): Promise<string> {
+    throw new HuskError('unimplemented', `${route} in a native pod: not there yet`, { stage: 'streaming' });
   }
 
   async reopenLog(sandbox: SandboxRecord, container: ContainerRecord): Promise<void> {

@@ -92,6 +92,9 @@ export function isPlain(path: string): boolean {
 }
 
 /** The process of an exec: the container's own, with another command. */
-export function execProcess(spec: OciSpec, command: readonly string[]): OciSpec['process'] {
-  return { ...spec.process, args: [...command], terminal: false };
+export function execProcess(spec: OciSpec, command: readonly string[], terminal = false): OciSpec['process'] {
+  const { env } = spec.process;
+  // A terminal of no known type would make every program that draws guess.
+  const withType = terminal && !env.some((line) => line.startsWith('TERM=')) ? [...env, 'TERM=xterm'] : env;
+  return { ...spec.process, env: withType, args: [...command], terminal };
 }

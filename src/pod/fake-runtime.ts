@@ -4,7 +4,7 @@
  */
 import { HuskError } from '../base/errors.ts';
 import { CgroupUse, ContainerUse } from '../gen/agent/v1/agent.ts';
-import type { ExecCommand, ExecSyncResult, PodRuntime, PodRuntimeEvents } from './pod-runtime.ts';
+import type { ExecCommand, ExecSyncResult, PodRuntime, PodRuntimeEvents, StreamWish } from './pod-runtime.ts';
 import type { ContainerRecord, SandboxRecord, SandboxStatus } from './records.ts';
 import type { PodUse } from './usage.ts';
 
@@ -149,6 +149,11 @@ export class FakeRuntime implements PodRuntime {
     if (program !== 'echo' && program !== 'false')
       throw new HuskError('invalid-argument', `run "${program}": not found`);
     return { stdout: Buffer.from(words.join(' ')), stderr, exitCode: program === 'false' ? 1 : 0 };
+  }
+
+  async streamUrl(sandbox: SandboxRecord, wish: StreamWish, signal: AbortSignal): Promise<string> {
+    await this.#node.pass('streamUrl', sandbox.id, signal);
+    return `http://127.0.0.1:1/${wish.route}/token`;
   }
 
   async reopenLog(_sandbox: SandboxRecord, container: ContainerRecord): Promise<void> {

@@ -39,6 +39,20 @@ export interface ExecCommand {
   readonly timeoutSeconds: number;
 }
 
+/** What a client wants to be joined with. */
+export type StreamWish =
+  | {
+      readonly route: 'exec' | 'attach';
+      readonly container: ContainerRecord;
+      /** Empty for attach. */
+      readonly command: readonly string[];
+      readonly tty: boolean;
+      readonly stdin: boolean;
+      readonly stdout: boolean;
+      readonly stderr: boolean;
+    }
+  | { readonly route: 'port-forward' };
+
 /**
  * Runs pods of one kind. Every method may be repeated; stop and remove finish what an
  * earlier try left, and succeed when there is nothing to do.
@@ -75,6 +89,8 @@ export interface PodRuntime {
     command: ExecCommand,
     signal: AbortSignal,
   ): Promise<ExecSyncResult>;
+  /** A URL, good once and for a minute, at which a client is joined with the process or with ports of the pod. */
+  streamUrl(sandbox: SandboxRecord, wish: StreamWish, signal: AbortSignal): Promise<string>;
   reopenLog(sandbox: SandboxRecord, container: ContainerRecord): Promise<void>;
   /**
    * What the pod and its containers use now.

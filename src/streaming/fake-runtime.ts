@@ -1,11 +1,12 @@
 /** A small honest StreamingRuntime for tests: commands are a few words it knows, ports are echoes. */
+import { once } from 'node:events';
 import { pipeline } from 'node:stream/promises';
 import { HuskError } from '../base/errors.ts';
 import type { StreamingRuntime, TerminalSize } from './streaming-runtime.ts';
 
-/** `cat` copies stdin to stdout; `exit N WORDS` says the words on stderr and exits; `size` tells the terminal's size. */
+/** `cat` copies stdin to stdout; `exit N WORDS` says the words on stderr and exits; `size` tells the terminal's size; `flood` writes for as long as there is a client. */
 export const fakeStreamingRuntime: StreamingRuntime = {
-  async exec({ command }, streams) {
+  async exec({ command }, streams, signal) {
     const [name, ...args] = command;
     switch (name) {
       case 'cat':
@@ -19,6 +20,13 @@ export const fakeStreamingRuntime: StreamingRuntime = {
         streams.onResize(resolve);
         const { width, height } = await promise;
         streams.stdout?.write(`${width}x${height}`);
+        return 0;
+      }
+      case 'flood': {
+        const block = Buffer.alloc(64 * 1024, 'y');
+        while (!signal.aborted)
+          if (streams.stdout?.write(block) === false)
+            await once(streams.stdout, 'drain', { signal }).catch(() => undefined);
         return 0;
       }
       default:

@@ -1,6 +1,7 @@
 /** The server that `kubectl exec`, `attach` and `port-forward` end at: upgrades, tickets, nothing of pods. */
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type Server, STATUS_CODES } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { createWebSocketStream, type WebSocket, WebSocketServer } from 'ws';
@@ -19,6 +20,8 @@ const maxMessageBytes = 1024 * 1024;
 /** As the reference server has it. */
 const idleMs = 4 * 60 * 60 * 1000;
 const headersMs = 30_000;
+/** Two for each ticket in flight, and as many again that run. */
+const maxConnections = 4000;
 
 type Ticket =
   | { readonly route: 'exec' | 'attach'; readonly target: ExecTarget }
@@ -30,13 +33,19 @@ export interface StreamingServerOptions {
   readonly address: string;
   /** 0: any free port. */
   readonly port: number;
+  /** PEM texts; absent: plain HTTP. */
+  readonly tls?: { readonly cert: string; readonly key: string } | undefined;
   readonly clock: Clock;
   readonly log: Log;
+  /** How long a client may take for its request, in milliseconds; for tests. */
+  readonly headersMs?: number;
 }
 
 export interface StreamingServer {
   /** URL for the client, good once and for a minute. @throws HuskError `resource-exhausted` */
   url(ticket: Ticket): string;
+  /** Scheme, host and port of its URLs. */
+  readonly address: string;
   close(): Promise<void>;
 }
 
@@ -44,7 +53,14 @@ export interface StreamingServer {
 export async function startStreamingServer(options: StreamingServerOptions): Promise<StreamingServer> {
   const tickets = new TokenCache<Ticket>(options.clock);
   const connections = new Set<Duplex>();
-  const http = createServer({ requestTimeout: headersMs, headersTimeout: headersMs });
+  const patienceMs = options.headersMs ?? headersMs;
+  const limits = {
+    requestTimeout: patienceMs,
+    headersTimeout: patienceMs,
+    connectionsCheckingInterval: Math.min(patienceMs, 5_000),
+  };
+  const http = options.tls === undefined ? createServer(limits) : createTlsServer({ ...limits, ...options.tls });
+  http.maxConnections = maxConnections;
   http.on('request', (request, response) => {
     const known = parsePath(request.url ?? '') !== undefined;
     response.writeHead(known ? 400 : 404, { 'content-type': 'text/plain', connection: 'close' });
@@ -64,8 +80,10 @@ export async function startStreamingServer(options: StreamingServerOptions): Pro
   await once(http, 'listening');
   const { port } = http.address() as AddressInfo;
   const host = options.address.includes(':') ? `[${options.address}]` : options.address;
+  const address = `${options.tls === undefined ? 'http' : 'https'}://${host}:${port}`;
   return {
-    url: (ticket) => `http://${host}:${port}/${ticket.route}/${tickets.insert(ticket)}`,
+    address,
+    url: (ticket) => `${address}/${ticket.route}/${tickets.insert(ticket)}`,
     close: () => closeServer(http, connections),
   };
 }
@@ -108,6 +126,7 @@ async function serveWebSocket(
   const server = new WebSocketServer({
     noServer: true,
     maxPayload: maxMessageBytes,
+    autoPong: false,
     handleProtocols: () => choice.protocol || false,
   });
   if (choice.tunnel) {
@@ -121,6 +140,10 @@ async function serveWebSocket(
   );
   server.handleUpgrade(request, socket, head, resolve);
   const webSocket = await promise;
+  // By hand: the answers to a client that pings and does not read would pile up.
+  webSocket.on('ping', (data) => {
+    if (webSocket.bufferedAmount < maxMessageBytes) webSocket.pong(data);
+  });
   if (ticket.route !== 'portforward') {
     return commandOverWebSocket(runtime, { kind: ticket.route, target: ticket.target }, webSocket, choice);
   }

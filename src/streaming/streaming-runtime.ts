@@ -11,6 +11,7 @@ export interface TerminalSize {
 }
 
 export interface ExecTarget {
+  readonly sandboxId: string;
   readonly containerId: string;
   /** Empty for attach. */
   readonly command: readonly string[];

@@ -12,7 +12,6 @@ export function refuseWhatVmsLack(config: ContainerConfig): void {
   const [cdi] = config.CDIDevices;
   if (cdi !== undefined)
     throw refusal(`config.CDI_devices "${cdi.name.slice(0, 200)}": a VM has no devices of the host`);
-  if (config.tty) throw refusal('config.tty "true": VM pods have no terminals in this version');
   const pid = config.linux?.securityContext?.namespaceOptions?.pid;
   if (pid === 3)
     throw refusal('config.linux.security_context.namespace_options.pid "TARGET": VM pods cannot join a container');

@@ -5,7 +5,7 @@ import { withDeadline } from '../base/deadline.ts';
 import { describeError, HuskError } from '../base/errors.ts';
 import { type LinuxContainerResources, PodSandboxConfig } from '../gen/cri/v1/api.ts';
 import { cgroupSettings } from '../oci/cgroup-settings.ts';
-import type { ContainerWish, ExecCommand, ExecSyncResult, PodRuntime } from '../pod/pod-runtime.ts';
+import type { ContainerWish, ExecCommand, ExecSyncResult, PodRuntime, StreamWish } from '../pod/pod-runtime.ts';
 import type { ContainerRecord, ContainerStatusRecord, SandboxRecord, SandboxStatus } from '../pod/records.ts';
 import type { Timeline } from '../pod/timeline.ts';
 import type { PodUse } from '../pod/usage.ts';
@@ -174,6 +174,15 @@ export class VmRuntime implements PodRuntime {
       );
     }
     return { stdout, stderr, exitCode };
+  }
+
+  async streamUrl(sandbox: SandboxRecord, wish: StreamWish, signal: AbortSignal): Promise<string> {
+    const pod = await this.#need(sandbox.id);
+    if (wish.route === 'port-forward')
+      return await pod.agent.streamUrl({ $case: 'portForward', value: {} }, this.#call(signal));
+    const { route, container, command, tty, stdin, stdout, stderr } = wish;
+    const value = { containerId: container.id, command: [...command], tty, stdin, stdout, stderr };
+    return await pod.agent.streamUrl({ $case: route, value }, this.#call(signal));
   }
 
   async reopenLog(sandbox: SandboxRecord, container: ContainerRecord): Promise<void> {

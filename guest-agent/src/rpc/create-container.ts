@@ -1,4 +1,3 @@
-import { closeSync } from 'node:fs';
 import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { HuskError } from '../../../src/base/errors.ts';
 import { type UndoStack, undoing } from '../../../src/base/undo.ts';
@@ -9,8 +8,7 @@ import { type ProcessUser, resolveUser } from '../../../src/oci/resolve-user.ts'
 import type { OciSpec } from '../../../src/oci/runtime-spec.ts';
 import { killCgroup } from '../cgroup.ts';
 import { Container } from '../container.ts';
-import { closeWriters } from '../fifos.ts';
-import { OutputStream } from '../output-stream.ts';
+import { openStdio } from '../container-stdio.ts';
 import { containerPlaces, podPlaces } from '../places.ts';
 import { checkId, type Pod } from '../pod.ts';
 import { mountRoot, unmountRoot } from '../rootfs.ts';
@@ -36,7 +34,6 @@ async function create(
   if (pod.configured === undefined)
     throw new HuskError('failed-precondition', `create container "${id}": the sandbox is not configured yet`);
   if (pod.containers.has(id)) throw new HuskError('already-exists', `create container "${id}": it is there already`);
-  if (request.tty) throw new HuskError('unimplemented', `create container "${id}": terminals are not there yet`);
   const hostSpec = parseSpec(request.specJson);
   const { folder } = containerPlaces(pod.settings, id);
   await mkdir(folder, { recursive: true, mode: 0o700 });
@@ -113,45 +110,22 @@ async function createProcess(
   undo: UndoStack,
 ): Promise<Container> {
   const { containerId: id, layers, mounts } = request;
-  const places = containerPlaces(pod.settings, id);
-  const fifos = await pod.fifos.open(2);
-  const [out, err] = fifos;
-  if (out === undefined || err === undefined)
-    throw new HuskError('internal', 'open the output of a container: no FIFOs');
-  const stdinFd = request.stdin ? await pod.fifos.openIdleInput() : undefined;
+  const { folder } = containerPlaces(pod.settings, id);
+  const cgroup = `${pod.settings.cgroupRoot}${spec.linux.cgroupsPath}`;
+  const stdio = await openStdio(pod, request);
+  undo.add('output', () => stdio.close());
   undo.add('runtime', async () => {
-    killCgroup(`${pod.settings.cgroupRoot}${spec.linux.cgroupsPath}`);
-    await pod.runtime.delete(id, places.folder);
-  });
-  undo.add('output', () => {
-    out.output.destroy();
-    err.output.destroy();
-    if (stdinFd !== undefined) closeSync(stdinFd);
+    killCgroup(cgroup);
+    await pod.runtime.delete(id, folder);
   });
   return pod.exits.expect(async () => {
     try {
-      const stdio = [stdinFd ?? 'ignore', out.writeFd, err.writeFd] as const;
-      const pid = await pod.runtime.create(id, places.folder, stdio);
+      const pid = await pod.runtime.create(id, folder, stdio.descriptors, stdio.consoleSocket);
       const changed = (): void => pod.events.changed();
-      const cgroup = `${pod.settings.cgroupRoot}${spec.linux.cgroupsPath}`;
-      const [stdout, stderr] = [new OutputStream(out.output, changed), new OutputStream(err.output, changed)];
-      const parts = {
-        id,
-        pid,
-        spec,
-        user,
-        layers,
-        mounts,
-        cgroup,
-        folder: places.folder,
-        stdout,
-        stderr,
-        stdinFd,
-        changed,
-      };
+      const parts = { id, pid, spec, user, layers, mounts, cgroup, folder, changed, ...stdio.streams };
       return new Container(parts, pod.exits.exitOf(pid));
     } finally {
-      closeWriters(fifos);
+      stdio.handOver();
     }
   });
 }

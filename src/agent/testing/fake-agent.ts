@@ -107,6 +107,8 @@ export class FakeAgent {
         const { nonce } = call.request;
         done(null, { nonce, guestImage: 'fake', kernelRelease: 'fake', ociRuntimeVersion: 'fake', configured: false });
       },
+      streamExec: (_call, done) => done({ code: status.UNIMPLEMENTED, details: 'no streams here' }),
+      streamAttach: (_call, done) => done({ code: status.UNIMPLEMENTED, details: 'no streams here' }),
       configureSandbox: (_call, done) => done(null, { randomSample: Buffer.alloc(32, 7), steps: [] }),
       createContainer: (call, done) => {
         const output = (): Output => ({ start: 0n, held: Buffer.alloc(0), ended: false });

@@ -128,6 +128,8 @@ export function checkContainerStates(
   return checked;
 }
 
-function checkExitCode(code: number): void {
-  if (code < 0 || code > highestExitCode) throw protocolError(`exit code ${code}: want 0 to ${highestExitCode}`);
+/** Wants an exit code from 0 to 255, and returns it. */
+export function checkExitCode(code: number): number {
+  if (code >= 0 && code <= highestExitCode) return code;
+  throw protocolError(`exit code ${code}: want 0 to ${highestExitCode}`);
 }

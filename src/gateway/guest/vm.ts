@@ -1,5 +1,6 @@
 /** One VM: its link, its stream of events, and the calls to its agent. */
 import { randomBytes } from 'node:crypto';
+import { dirname } from 'node:path';
 import { type ServiceError, status } from '@grpc/grpc-js';
 import type { Clock } from '../../base/clock.ts';
 import { sleep, withDeadline } from '../../base/deadline.ts';
@@ -23,6 +24,8 @@ import type { LinkLimits } from '../limits.ts';
 import { Budget } from '../link/budget.ts';
 import { GuestBatch } from '../link/connector.ts';
 import { GuestClient } from '../link/guest-client.ts';
+import type { BulkLink, OutputWindows } from '../streams/stream-link.ts';
+import { VmStreams } from '../streams/vm-streams.ts';
 import { Containers } from './containers.ts';
 import { collectExec } from './exec.ts';
 import { GuestEvents } from './guest-events.ts';
@@ -40,6 +43,7 @@ export interface VmDependencies {
   readonly log: Log;
   readonly limits: LinkLimits;
   readonly blame: Blame;
+  readonly windows: OutputWindows;
   /** Whether huskd listens. */
   readonly sessionOpen: () => boolean;
   /** The VM may have something for huskd. */
@@ -57,6 +61,7 @@ export class Vm implements Blamed {
   readonly #waste: Budget;
   readonly #messages: Budget;
   readonly #closing = new AbortController();
+  readonly #streams: VmStreams;
   #events: GuestEvents | undefined;
   #opening: Promise<HelloResponse> | undefined;
   #meter: NodeJS.Timeout | undefined;
@@ -83,6 +88,7 @@ export class Vm implements Blamed {
     this.#messages = new Budget(clock, limits.eventsPerSecond, limits.eventsPerSecond);
     this.#identity = vm.configure && identityBatch(vm.configure);
     this.#client = deps.blame.run(this, () => new GuestClient(vm.socket, limits, this.#identity?.batch));
+    this.#streams = new VmStreams(dirname(vm.socket), deps);
   }
 
   /** Waits for the agent's first answer, then listens to its events. */
@@ -183,6 +189,14 @@ export class Vm implements Blamed {
     });
   }
 
+  /** The channel for the bytes of exec, attach and port-forward. @throws HuskError `unavailable`, `deadline-exceeded` */
+  async bulkLink(): Promise<BulkLink> {
+    return await this.#deps.blame.run(this, async () => {
+      this.#assertUsable();
+      return await this.#streams.link();
+    });
+  }
+
   /** The next event for huskd. */
   next(): SessionEvent | undefined {
     const event = this.containers.next();
@@ -227,6 +241,7 @@ export class Vm implements Blamed {
       new HuskError('unavailable', `agent of VM "${this.id.slice(0, 12)}": ${this.#lost ?? 'detached'}`),
     );
     this.#events?.close();
+    this.#streams.close();
     this.#client.close();
   }
 

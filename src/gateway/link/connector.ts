@@ -119,16 +119,23 @@ export class LinkCredentials extends ChannelCredentials {
   }
 }
 
+/** A name for a session that no other one has: 32 hex digits. */
+export function newNonce(): string {
+  return randomBytes(16).toString('hex');
+}
+
 /**
  * Does the handshake on a connected socket. What the session starts with is put back into it.
+ * @param hello names the session, and what is sent in front of the first SYNC
  * @throws HuskError `deadline-exceeded`, `unavailable`, `data-loss`
  */
 export function shakeHands(
   socket: Socket,
   limits: Pick<LinkLimits, 'syncEveryMs' | 'handshakeMs'>,
   batch?: GuestBatch,
+  hello: { readonly nonce: string; readonly before: Buffer } = { nonce: newNonce(), before: Buffer.alloc(0) },
 ): Promise<void> {
-  const handshake = new Handshake(randomBytes(16).toString('hex'), batch?.take());
+  const handshake = new Handshake(hello.nonce, batch?.take());
   const { promise, resolve, reject } = Promise.withResolvers<void>();
   const sendSync = (): void => {
     // A guest that does not read must not make the frames pile up here.
@@ -161,7 +168,7 @@ export function shakeHands(
     );
   }, limits.handshakeMs);
   socket.on('data', onData).on('error', onError).on('close', onClose);
-  sendSync();
+  socket.write(Buffer.concat([hello.before, handshake.sync]));
   promise.catch((failed: unknown) => batch?.progress({ failed }));
   return promise.finally(() => {
     clearInterval(ticker);

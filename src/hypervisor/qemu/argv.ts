@@ -119,6 +119,9 @@ const agentPort = [
   // Few ports: each has two queues in the device state. The spare ones are for file servers.
   ...['-device', 'virtio-serial-pci,id=ports,max_ports=4,addr=0x2'],
   ...['-device', 'virtserialport,bus=ports.0,nr=1,chardev=agent,name=husk.agent.0'],
+  // Bytes of exec, attach and port-forward: docs/adr/0090-bulk-channel.md.
+  ...['-chardev', `socket,id=stream,fd=${jailFds.stream},server=on,wait=off`],
+  ...['-device', 'virtserialport,bus=ports.0,nr=2,chardev=stream,name=husk.stream.0'],
 ];
 
 const disks = [

@@ -5,7 +5,7 @@ import type { ContainerConfig, LinuxContainerResources } from '../../gen/cri/v1/
 import { encodeResources, mergeResources, resourcesOf } from '../container-resources.ts';
 import { canExec, canStart, canStop, containerState, ended } from '../container-state.ts';
 import { type ContainerFilter, containerMatches } from '../filter.ts';
-import type { ExecSyncResult, PodRuntime } from '../pod-runtime.ts';
+import type { ExecSyncResult, PodRuntime, StreamWish } from '../pod-runtime.ts';
 import type { ContainerRecord, SandboxRecord } from '../records.ts';
 import { canHoldContainers } from '../sandbox-state.ts';
 import { bounded } from './bounded.ts';
@@ -151,6 +151,19 @@ export class ContainerService {
       this.#core.store.patchContainer(id, { resourcesBase64 });
       this.#core.log.info({ sandbox: sandboxId, container: id }, 'limits of the container are changed');
     });
+  }
+
+  /**
+   * A URL at which a client runs a command, or joins the container's streams.
+   * @throws HuskError `not-found`, `failed-precondition`, `resource-exhausted`
+   */
+  async streamUrl(
+    idOrPrefix: string,
+    wish: Omit<Extract<StreamWish, { container: unknown }>, 'container'>,
+    signal: AbortSignal,
+  ): Promise<string> {
+    const { sandbox, container, runtime } = this.#findRunning(idOrPrefix);
+    return await runtime.streamUrl(sandbox, { ...wish, container }, signal);
   }
 
   /** Opens the log path anew. A container without a log has nothing to open. @throws HuskError `not-found`, `failed-precondition` */

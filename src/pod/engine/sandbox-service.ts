@@ -5,7 +5,7 @@ import { PodSandboxConfig } from '../../gen/cri/v1/api.ts';
 import { type SandboxFilter, sandboxMatches } from '../filter.ts';
 import type { SandboxRecord } from '../records.ts';
 import { chooseRuntime, type Route } from '../routing.ts';
-import { isVisible } from '../sandbox-state.ts';
+import { canHoldContainers, isVisible } from '../sandbox-state.ts';
 import { bounded } from './bounded.ts';
 import { type EngineCore, endContainers, inTurn, removeSandboxFully, sweepSandbox } from './core.ts';
 import { runtimeOf } from './runtimes.ts';
@@ -87,6 +87,18 @@ export class SandboxService {
       'not-found',
       `find pod sandbox ${JSON.stringify(idOrPrefix.slice(0, 64))}: no such pod sandbox`,
     );
+  }
+
+  /** A URL at which a client reaches ports of the pod's loopback. @throws HuskError `not-found`, `failed-precondition` */
+  async portForwardUrl(idOrPrefix: string, signal: AbortSignal): Promise<string> {
+    const record = this.get(idOrPrefix);
+    if (!canHoldContainers(record.status.phase)) {
+      throw new HuskError(
+        'failed-precondition',
+        `forward ports of pod sandbox "${record.id}": it is ${record.status.phase}, wanted ready`,
+      );
+    }
+    return await runtimeOf(this.#core.runtimes, record.runtime).streamUrl(record, { route: 'port-forward' }, signal);
   }
 
   /** The pods that pass the filter. */

@@ -1,6 +1,6 @@
 /** port-forward over SPDY, on a socket or inside a WebSocket tunnel: pairs of an error and a data stream. */
 import type { Duplex } from 'node:stream';
-import { describeError } from '../../base/errors.ts';
+import { HuskError } from '../../base/errors.ts';
 import { SpdySession } from '../spdy/session.ts';
 import type { SpdyStream } from '../spdy/stream.ts';
 import type { StreamingRuntime } from '../streaming-runtime.ts';
@@ -68,7 +68,7 @@ async function forward(
     await runtime.portForward(sandboxId, port, data, signal);
     error.end();
   } catch (caught) {
-    error.end(`error forwarding port ${port} to pod ${sandboxId}: ${describeError(caught)}`);
+    error.end(`error forwarding port ${port} to pod ${sandboxId}, uid : ${HuskError.from(caught).message}`);
     data.destroy();
   }
 }

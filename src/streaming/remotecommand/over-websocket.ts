@@ -2,20 +2,12 @@
 import { Readable, Writable } from 'node:stream';
 import type { WebSocket } from 'ws';
 import type { StreamingRuntime } from '../streaming-runtime.ts';
+import { type ChannelCodec, channels, decode, encode, halfClose } from './channels.ts';
 import { type CommandRequest, serveCommand } from './serve.ts';
 
-const channels = { stdin: 0, stdout: 1, stderr: 2, error: 3, resize: 4 } as const;
-/** Version 5: this number, and behind it the channel whose sender has ended. */
-const halfClose = 255;
 /** RFC 6455, section 7.4.1. */
 const closeCodes = { normal: 1000, protocolError: 1002, unsupportedData: 1003 } as const;
 const readAheadBytes = 256 * 1024;
-
-export interface ChannelCodec {
-  readonly base64: boolean;
-  /** Whether half-closes are understood: version 5. */
-  readonly halfClose: boolean;
-}
 
 /** Serves one connection to its end. */
 export async function commandOverWebSocket(
@@ -57,7 +49,7 @@ function inbound(socket: WebSocket): Readable {
   return new Readable({ highWaterMark: readAheadBytes, read: () => socket.resume() });
 }
 
-/** A half-close of ours is sent at the end of each channel in version 5. */
+/** Half-closes of version 5 are the client's alone: clients in Go report one that comes as an unknown stream. */
 function outbound(socket: WebSocket, channel: number, codec: ChannelCodec): Writable {
   const send = (message: Buffer | string, done: (error?: Error | null) => void): void => {
     if (socket.readyState !== socket.OPEN) done(new Error('the client is gone'));
@@ -66,19 +58,7 @@ function outbound(socket: WebSocket, channel: number, codec: ChannelCodec): Writ
   const writable = new Writable({
     highWaterMark: readAheadBytes,
     write: (chunk: Buffer, _encoding, done) => send(encode(channel, chunk, codec), done),
-    final: (done) => (codec.halfClose ? send(Buffer.from([halfClose, channel]), () => done()) : done()),
   });
   writable.on('error', () => undefined);
   return writable;
-}
-
-function encode(channel: number, content: Buffer, codec: ChannelCodec): Buffer | string {
-  if (codec.base64) return `${channel}${content.toString('base64')}`;
-  return Buffer.concat([Buffer.from([channel]), content]);
-}
-
-function decode(data: Buffer, codec: ChannelCodec): { channel: number; content: Buffer } {
-  const first = data[0] ?? -1;
-  if (!codec.base64) return { channel: first, content: data.subarray(1) };
-  return { channel: first - 0x30, content: Buffer.from(data.toString('latin1', 1), 'base64') };
 }

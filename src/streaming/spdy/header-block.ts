@@ -9,6 +9,8 @@ import { protocolError } from './frames.ts';
 /** Caps against headers that cost much more than their frame (CVE-2026-35469). */
 const maxHeaders = 100;
 const maxInflatedBytes = 64 * 1024;
+/** A window that the dictionary just fits into: zlib's default costs 256 KiB for each connection. */
+const smallDeflate = { windowBits: 11, memLevel: 1, chunkSize: 1024 } as const;
 
 export type Headers = ReadonlyMap<string, string>;
 
@@ -20,7 +22,11 @@ export class HeaderReader {
   #failed: Error | undefined;
 
   constructor() {
-    this.#inflate = createInflate({ dictionary: spdyDictionary, finishFlush: constants.Z_SYNC_FLUSH });
+    this.#inflate = createInflate({
+      dictionary: spdyDictionary,
+      finishFlush: constants.Z_SYNC_FLUSH,
+      chunkSize: 1024,
+    });
     this.#inflate.on('data', (chunk: Buffer) => {
       this.#bytes += chunk.length;
       if (this.#bytes > maxInflatedBytes) this.#fail(protocolError(`headers of more than ${maxInflatedBytes} bytes`));
@@ -62,7 +68,7 @@ export class HeaderWriter {
   #output: Buffer[] = [];
 
   constructor() {
-    this.#deflate = createDeflate({ dictionary: spdyDictionary });
+    this.#deflate = createDeflate({ dictionary: spdyDictionary, ...smallDeflate });
     this.#deflate.on('data', (chunk: Buffer) => this.#output.push(chunk));
   }
 

@@ -326,6 +326,39 @@ export interface ExecResult {
   timedOut: boolean;
 }
 
+/** A stream that the host has opened on the bulk channel. */
+export interface StreamRef {
+  /** Of the channel's session, in its handshake: another one means that the stream is gone. */
+  nonce: string;
+  stream: number;
+}
+
+export interface StreamExecRequest {
+  containerId: string;
+  command: string[];
+  tty: boolean;
+  stream: StreamRef | undefined;
+  stdin: boolean;
+  stdout: boolean;
+  stderr: boolean;
+}
+
+export interface StreamExecResponse {
+  /** Exit code, or 128 + signal. */
+  exitCode: number;
+}
+
+export interface StreamAttachRequest {
+  containerId: string;
+  stream: StreamRef | undefined;
+  stdin: boolean;
+  stdout: boolean;
+  stderr: boolean;
+}
+
+export interface StreamAttachResponse {
+}
+
 export interface EventsRequest {
   kind: { $case: "resume"; value: Resume } | { $case: "outputAck"; value: OutputAck } | {
     $case: "exitAck";
@@ -3479,6 +3512,405 @@ export const ExecResult: MessageFns<ExecResult> = {
   },
 };
 
+function createBaseStreamRef(): StreamRef {
+  return { nonce: "", stream: 0 };
+}
+
+export const StreamRef: MessageFns<StreamRef> = {
+  encode(message: StreamRef, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.nonce !== "") {
+      writer.uint32(10).string(message.nonce);
+    }
+    if (message.stream !== 0) {
+      writer.uint32(16).uint32(message.stream);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): StreamRef {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseStreamRef();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.nonce = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.stream = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<StreamRef>, I>>(base?: I): StreamRef {
+    return StreamRef.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<StreamRef>, I>>(object: I): StreamRef {
+    const message = createBaseStreamRef();
+    message.nonce = object.nonce ?? "";
+    message.stream = object.stream ?? 0;
+    return message;
+  },
+};
+
+function createBaseStreamExecRequest(): StreamExecRequest {
+  return { containerId: "", command: [], tty: false, stream: undefined, stdin: false, stdout: false, stderr: false };
+}
+
+export const StreamExecRequest: MessageFns<StreamExecRequest> = {
+  encode(message: StreamExecRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.containerId !== "") {
+      writer.uint32(10).string(message.containerId);
+    }
+    for (const v of message.command) {
+      writer.uint32(18).string(v!);
+    }
+    if (message.tty !== false) {
+      writer.uint32(24).bool(message.tty);
+    }
+    if (message.stream !== undefined) {
+      StreamRef.encode(message.stream, writer.uint32(34).fork()).join();
+    }
+    if (message.stdin !== false) {
+      writer.uint32(40).bool(message.stdin);
+    }
+    if (message.stdout !== false) {
+      writer.uint32(48).bool(message.stdout);
+    }
+    if (message.stderr !== false) {
+      writer.uint32(56).bool(message.stderr);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): StreamExecRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseStreamExecRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.containerId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.command.push(reader.string());
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.tty = reader.bool();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.stream = StreamRef.decode(reader, reader.uint32());
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.stdin = reader.bool();
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.stdout = reader.bool();
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.stderr = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<StreamExecRequest>, I>>(base?: I): StreamExecRequest {
+    return StreamExecRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<StreamExecRequest>, I>>(object: I): StreamExecRequest {
+    const message = createBaseStreamExecRequest();
+    message.containerId = object.containerId ?? "";
+    message.command = object.command?.map((e) => e) || [];
+    message.tty = object.tty ?? false;
+    message.stream = (object.stream !== undefined && object.stream !== null)
+      ? StreamRef.fromPartial(object.stream)
+      : undefined;
+    message.stdin = object.stdin ?? false;
+    message.stdout = object.stdout ?? false;
+    message.stderr = object.stderr ?? false;
+    return message;
+  },
+};
+
+function createBaseStreamExecResponse(): StreamExecResponse {
+  return { exitCode: 0 };
+}
+
+export const StreamExecResponse: MessageFns<StreamExecResponse> = {
+  encode(message: StreamExecResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.exitCode !== 0) {
+      writer.uint32(8).int32(message.exitCode);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): StreamExecResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseStreamExecResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.exitCode = reader.int32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<StreamExecResponse>, I>>(base?: I): StreamExecResponse {
+    return StreamExecResponse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<StreamExecResponse>, I>>(object: I): StreamExecResponse {
+    const message = createBaseStreamExecResponse();
+    message.exitCode = object.exitCode ?? 0;
+    return message;
+  },
+};
+
+function createBaseStreamAttachRequest(): StreamAttachRequest {
+  return { containerId: "", stream: undefined, stdin: false, stdout: false, stderr: false };
+}
+
+export const StreamAttachRequest: MessageFns<StreamAttachRequest> = {
+  encode(message: StreamAttachRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.containerId !== "") {
+      writer.uint32(10).string(message.containerId);
+    }
+    if (message.stream !== undefined) {
+      StreamRef.encode(message.stream, writer.uint32(18).fork()).join();
+    }
+    if (message.stdin !== false) {
+      writer.uint32(24).bool(message.stdin);
+    }
+    if (message.stdout !== false) {
+      writer.uint32(32).bool(message.stdout);
+    }
+    if (message.stderr !== false) {
+      writer.uint32(40).bool(message.stderr);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): StreamAttachRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseStreamAttachRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.containerId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.stream = StreamRef.decode(reader, reader.uint32());
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.stdin = reader.bool();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.stdout = reader.bool();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.stderr = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<StreamAttachRequest>, I>>(base?: I): StreamAttachRequest {
+    return StreamAttachRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<StreamAttachRequest>, I>>(object: I): StreamAttachRequest {
+    const message = createBaseStreamAttachRequest();
+    message.containerId = object.containerId ?? "";
+    message.stream = (object.stream !== undefined && object.stream !== null)
+      ? StreamRef.fromPartial(object.stream)
+      : undefined;
+    message.stdin = object.stdin ?? false;
+    message.stdout = object.stdout ?? false;
+    message.stderr = object.stderr ?? false;
+    return message;
+  },
+};
+
+function createBaseStreamAttachResponse(): StreamAttachResponse {
+  return {};
+}
+
+export const StreamAttachResponse: MessageFns<StreamAttachResponse> = {
+  encode(_: StreamAttachResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): StreamAttachResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseStreamAttachResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<StreamAttachResponse>, I>>(base?: I): StreamAttachResponse {
+    return StreamAttachResponse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<StreamAttachResponse>, I>>(_: I): StreamAttachResponse {
+    const message = createBaseStreamAttachResponse();
+    return message;
+  },
+};
+
 function createBaseEventsRequest(): EventsRequest {
   return { kind: undefined };
 }
@@ -5962,6 +6394,33 @@ export const AgentService = {
     responseDeserialize: (value: Buffer): PutVolumeResponse => PutVolumeResponse.decode(value),
   },
   /**
+   * Runs a command whose bytes pass over the bulk channel; answers when it has ended and its
+   * output has been handed over. The end of the call is the client's alone: the command goes on.
+   */
+  streamExec: {
+    path: "/husk.agent.v1.Agent/StreamExec" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: StreamExecRequest): Buffer => Buffer.from(StreamExecRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): StreamExecRequest => StreamExecRequest.decode(value),
+    responseSerialize: (value: StreamExecResponse): Buffer => Buffer.from(StreamExecResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): StreamExecResponse => StreamExecResponse.decode(value),
+  },
+  /**
+   * Joins a stream of the bulk channel with a container; answers when the container's output has
+   * ended or the stream is gone. Nothing that was written before is sent.
+   */
+  streamAttach: {
+    path: "/husk.agent.v1.Agent/StreamAttach" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: StreamAttachRequest): Buffer => Buffer.from(StreamAttachRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): StreamAttachRequest => StreamAttachRequest.decode(value),
+    responseSerialize: (value: StreamAttachResponse): Buffer =>
+      Buffer.from(StreamAttachResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): StreamAttachResponse => StreamAttachResponse.decode(value),
+  },
+  /**
    * Output and exits of all containers. The first client message is `resume`; what was sent
    * but not acknowledged on an earlier stream comes again from the offsets in it.
    */
@@ -6001,6 +6460,16 @@ export interface AgentServer extends UntypedServiceImplementation {
   exec: handleServerStreamingCall<ExecRequest, ExecMessage>;
   /** Makes a volume of the pod, or brings one that is there to the state given. */
   putVolume: handleUnaryCall<PutVolumeRequest, PutVolumeResponse>;
+  /**
+   * Runs a command whose bytes pass over the bulk channel; answers when it has ended and its
+   * output has been handed over. The end of the call is the client's alone: the command goes on.
+   */
+  streamExec: handleUnaryCall<StreamExecRequest, StreamExecResponse>;
+  /**
+   * Joins a stream of the bulk channel with a container; answers when the container's output has
+   * ended or the stream is gone. Nothing that was written before is sent.
+   */
+  streamAttach: handleUnaryCall<StreamAttachRequest, StreamAttachResponse>;
   /**
    * Output and exits of all containers. The first client message is `resume`; what was sent
    * but not acknowledged on an earlier stream comes again from the offsets in it.
@@ -6173,6 +6642,44 @@ export interface AgentClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: PutVolumeResponse) => void,
+  ): ClientUnaryCall;
+  /**
+   * Runs a command whose bytes pass over the bulk channel; answers when it has ended and its
+   * output has been handed over. The end of the call is the client's alone: the command goes on.
+   */
+  streamExec(
+    request: StreamExecRequest,
+    callback: (error: ServiceError | null, response: StreamExecResponse) => void,
+  ): ClientUnaryCall;
+  streamExec(
+    request: StreamExecRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: StreamExecResponse) => void,
+  ): ClientUnaryCall;
+  streamExec(
+    request: StreamExecRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: StreamExecResponse) => void,
+  ): ClientUnaryCall;
+  /**
+   * Joins a stream of the bulk channel with a container; answers when the container's output has
+   * ended or the stream is gone. Nothing that was written before is sent.
+   */
+  streamAttach(
+    request: StreamAttachRequest,
+    callback: (error: ServiceError | null, response: StreamAttachResponse) => void,
+  ): ClientUnaryCall;
+  streamAttach(
+    request: StreamAttachRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: StreamAttachResponse) => void,
+  ): ClientUnaryCall;
+  streamAttach(
+    request: StreamAttachRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: StreamAttachResponse) => void,
   ): ClientUnaryCall;
   /**
    * Output and exits of all containers. The first client message is `resume`; what was sent

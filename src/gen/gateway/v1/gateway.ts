@@ -64,6 +64,8 @@ export interface VersionResponse {
   protocol: number;
   /** Random, of this process: another one means that no VM is attached yet. */
   instance: string;
+  /** Of the settings it was started with: another one means that they have changed. */
+  settingsDigest: string;
 }
 
 export interface AttachVmRequest {
@@ -149,6 +151,31 @@ export interface ExecSyncResponse {
   stderr: Buffer;
   exitCode: number;
   timedOut: boolean;
+}
+
+export interface StreamUrlRequest {
+  vmId: string;
+  kind: { $case: "exec"; value: StreamCommand } | { $case: "attach"; value: StreamCommand } | {
+    $case: "portForward";
+    value: StreamPorts;
+  } | undefined;
+}
+
+export interface StreamCommand {
+  containerId: string;
+  /** Empty for attach. */
+  command: string[];
+  tty: boolean;
+  stdin: boolean;
+  stdout: boolean;
+  stderr: boolean;
+}
+
+export interface StreamPorts {
+}
+
+export interface StreamUrlResponse {
+  url: string;
 }
 
 export interface SessionRequest {
@@ -244,7 +271,7 @@ export const VersionRequest: MessageFns<VersionRequest> = {
 };
 
 function createBaseVersionResponse(): VersionResponse {
-  return { protocol: 0, instance: "" };
+  return { protocol: 0, instance: "", settingsDigest: "" };
 }
 
 export const VersionResponse: MessageFns<VersionResponse> = {
@@ -254,6 +281,9 @@ export const VersionResponse: MessageFns<VersionResponse> = {
     }
     if (message.instance !== "") {
       writer.uint32(18).string(message.instance);
+    }
+    if (message.settingsDigest !== "") {
+      writer.uint32(26).string(message.settingsDigest);
     }
     return writer;
   },
@@ -287,6 +317,14 @@ export const VersionResponse: MessageFns<VersionResponse> = {
             message.instance = reader.string();
             continue;
           }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.settingsDigest = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -306,6 +344,7 @@ export const VersionResponse: MessageFns<VersionResponse> = {
     const message = createBaseVersionResponse();
     message.protocol = object.protocol ?? 0;
     message.instance = object.instance ?? "";
+    message.settingsDigest = object.settingsDigest ?? "";
     return message;
   },
 };
@@ -1325,6 +1364,329 @@ export const ExecSyncResponse: MessageFns<ExecSyncResponse> = {
   },
 };
 
+function createBaseStreamUrlRequest(): StreamUrlRequest {
+  return { vmId: "", kind: undefined };
+}
+
+export const StreamUrlRequest: MessageFns<StreamUrlRequest> = {
+  encode(message: StreamUrlRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.vmId !== "") {
+      writer.uint32(10).string(message.vmId);
+    }
+    switch (message.kind?.$case) {
+      case "exec":
+        StreamCommand.encode(message.kind.value, writer.uint32(18).fork()).join();
+        break;
+      case "attach":
+        StreamCommand.encode(message.kind.value, writer.uint32(26).fork()).join();
+        break;
+      case "portForward":
+        StreamPorts.encode(message.kind.value, writer.uint32(34).fork()).join();
+        break;
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): StreamUrlRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseStreamUrlRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.vmId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.kind = { $case: "exec", value: StreamCommand.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.kind = { $case: "attach", value: StreamCommand.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.kind = { $case: "portForward", value: StreamPorts.decode(reader, reader.uint32()) };
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<StreamUrlRequest>, I>>(base?: I): StreamUrlRequest {
+    return StreamUrlRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<StreamUrlRequest>, I>>(object: I): StreamUrlRequest {
+    const message = createBaseStreamUrlRequest();
+    message.vmId = object.vmId ?? "";
+    switch (object.kind?.$case) {
+      case "exec": {
+        if (object.kind?.value !== undefined && object.kind?.value !== null) {
+          message.kind = { $case: "exec", value: StreamCommand.fromPartial(object.kind.value) };
+        }
+        break;
+      }
+      case "attach": {
+        if (object.kind?.value !== undefined && object.kind?.value !== null) {
+          message.kind = { $case: "attach", value: StreamCommand.fromPartial(object.kind.value) };
+        }
+        break;
+      }
+      case "portForward": {
+        if (object.kind?.value !== undefined && object.kind?.value !== null) {
+          message.kind = { $case: "portForward", value: StreamPorts.fromPartial(object.kind.value) };
+        }
+        break;
+      }
+    }
+    return message;
+  },
+};
+
+function createBaseStreamCommand(): StreamCommand {
+  return { containerId: "", command: [], tty: false, stdin: false, stdout: false, stderr: false };
+}
+
+export const StreamCommand: MessageFns<StreamCommand> = {
+  encode(message: StreamCommand, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.containerId !== "") {
+      writer.uint32(10).string(message.containerId);
+    }
+    for (const v of message.command) {
+      writer.uint32(18).string(v!);
+    }
+    if (message.tty !== false) {
+      writer.uint32(24).bool(message.tty);
+    }
+    if (message.stdin !== false) {
+      writer.uint32(32).bool(message.stdin);
+    }
+    if (message.stdout !== false) {
+      writer.uint32(40).bool(message.stdout);
+    }
+    if (message.stderr !== false) {
+      writer.uint32(48).bool(message.stderr);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): StreamCommand {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseStreamCommand();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.containerId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.command.push(reader.string());
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.tty = reader.bool();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.stdin = reader.bool();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.stdout = reader.bool();
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.stderr = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<StreamCommand>, I>>(base?: I): StreamCommand {
+    return StreamCommand.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<StreamCommand>, I>>(object: I): StreamCommand {
+    const message = createBaseStreamCommand();
+    message.containerId = object.containerId ?? "";
+    message.command = object.command?.map((e) => e) || [];
+    message.tty = object.tty ?? false;
+    message.stdin = object.stdin ?? false;
+    message.stdout = object.stdout ?? false;
+    message.stderr = object.stderr ?? false;
+    return message;
+  },
+};
+
+function createBaseStreamPorts(): StreamPorts {
+  return {};
+}
+
+export const StreamPorts: MessageFns<StreamPorts> = {
+  encode(_: StreamPorts, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): StreamPorts {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseStreamPorts();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<StreamPorts>, I>>(base?: I): StreamPorts {
+    return StreamPorts.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<StreamPorts>, I>>(_: I): StreamPorts {
+    const message = createBaseStreamPorts();
+    return message;
+  },
+};
+
+function createBaseStreamUrlResponse(): StreamUrlResponse {
+  return { url: "" };
+}
+
+export const StreamUrlResponse: MessageFns<StreamUrlResponse> = {
+  encode(message: StreamUrlResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.url !== "") {
+      writer.uint32(10).string(message.url);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): StreamUrlResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseStreamUrlResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.url = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<StreamUrlResponse>, I>>(base?: I): StreamUrlResponse {
+    return StreamUrlResponse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<StreamUrlResponse>, I>>(object: I): StreamUrlResponse {
+    const message = createBaseStreamUrlResponse();
+    message.url = object.url ?? "";
+    return message;
+  },
+};
+
 function createBaseSessionRequest(): SessionRequest {
   return { kind: undefined };
 }
@@ -1964,6 +2326,16 @@ export const GatewayService = {
     responseSerialize: (value: ExecSyncResponse): Buffer => Buffer.from(ExecSyncResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ExecSyncResponse => ExecSyncResponse.decode(value),
   },
+  /** A URL, good once and for a minute, at which a client joins a process or a port. */
+  streamUrl: {
+    path: "/husk.gateway.v1.Gateway/StreamUrl" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: StreamUrlRequest): Buffer => Buffer.from(StreamUrlRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): StreamUrlRequest => StreamUrlRequest.decode(value),
+    responseSerialize: (value: StreamUrlResponse): Buffer => Buffer.from(StreamUrlResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): StreamUrlResponse => StreamUrlResponse.decode(value),
+  },
   /**
    * Log chunks, exits and lost links of all VMs. One stream at a time: a new one replaces
    * the old. While there is none, the guests' output waits.
@@ -1993,6 +2365,8 @@ export interface GatewayServer extends UntypedServiceImplementation {
   call: handleUnaryCall<CallRequest, CallResponse>;
   /** Runs a command to its end and returns its output, capped. */
   execSync: handleUnaryCall<ExecSyncRequest, ExecSyncResponse>;
+  /** A URL, good once and for a minute, at which a client joins a process or a port. */
+  streamUrl: handleUnaryCall<StreamUrlRequest, StreamUrlResponse>;
   /**
    * Log chunks, exits and lost links of all VMs. One stream at a time: a new one replaces
    * the old. While there is none, the guests' output waits.
@@ -2080,6 +2454,22 @@ export interface GatewayClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ExecSyncResponse) => void,
+  ): ClientUnaryCall;
+  /** A URL, good once and for a minute, at which a client joins a process or a port. */
+  streamUrl(
+    request: StreamUrlRequest,
+    callback: (error: ServiceError | null, response: StreamUrlResponse) => void,
+  ): ClientUnaryCall;
+  streamUrl(
+    request: StreamUrlRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: StreamUrlResponse) => void,
+  ): ClientUnaryCall;
+  streamUrl(
+    request: StreamUrlRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: StreamUrlResponse) => void,
   ): ClientUnaryCall;
   /**
    * Log chunks, exits and lost links of all VMs. One stream at a time: a new one replaces

@@ -1,0 +1,58 @@
+import { unlinkSync } from 'node:fs';
+import { HuskError } from '../../../src/base/errors.ts';
+import type { StreamAttachRequest, StreamAttachResponse } from '../../../src/gen/agent/v1/agent.ts';
+import type { Container } from '../container.ts';
+import type { Pod } from '../pod.ts';
+import type { StreamHandle } from '../streams.ts';
+import { Tap } from '../tap.ts';
+
+/** What the client has not taken after the container's end is given up when nothing moves for so long. */
+const lastOutputMs = 500;
+
+/** StreamAttach: joins a stream with a running container. Several may be joined at once; each gets what is written from now on. */
+export async function streamAttach(pod: Pod, request: StreamAttachRequest): Promise<StreamAttachResponse> {
+  const container = pod.container(request.containerId);
+  if (request.stream === undefined) throw new HuskError('invalid-argument', 'stream: must be set');
+  if (container.state === 'exited')
+    throw new HuskError('failed-precondition', `attach to container "${container.parts.id}": it has exited`);
+  const { stdout, stderr, console } = container.parts;
+  const names = await pod.fifos.take(2);
+  const taps: Tap[] = [];
+  const wanted = { output: request.stdout, error: request.stderr && console === undefined };
+  let handle: StreamHandle | undefined;
+  try {
+    const output = wanted.output ? names[0] : undefined;
+    const error = wanted.error ? names[1] : undefined;
+    handle = await pod.streams.join(request.stream, { input: inputOf(container, request), output, error });
+    if (request.stdin) container.inputJoined();
+    handle.onSize((columns, rows) => console?.setSize(columns, rows));
+    const endings: Promise<void>[] = [];
+    for (const [path, stream] of [
+      [output, stdout],
+      [error, stderr],
+    ] as const) {
+      if (path === undefined) continue;
+      const tap = new Tap(path);
+      taps.push(tap);
+      endings.push(stream.tap(tap));
+    }
+    const ended = Promise.all([container.ended, ...endings]);
+    await Promise.race([ended, handle.gone]);
+    await handle.drain(lastOutputMs);
+    return {};
+  } finally {
+    for (const tap of taps) tap.close();
+    for (const name of names) unlinkSync(name);
+    handle?.close();
+  }
+}
+
+function inputOf(container: Container, { stdin }: StreamAttachRequest): string | undefined {
+  if (!stdin) return undefined;
+  const { inputPath } = container;
+  if (inputPath !== undefined) return inputPath;
+  throw new HuskError(
+    'failed-precondition',
+    `attach to the standard input of container "${container.parts.id}": it has none, or it was closed after the first client (stdin_once)`,
+  );
+}
