@@ -49,6 +49,7 @@ int umount2(const char *, int);
 #define MOUNT_PRIVATE (1UL << 18)
 #define MOUNT_REC 0x4000UL
 #define MOUNT_BIND 0x1000UL
+#define MOUNT_MOVE 0x2000UL
 
 #define MAX_BATCH (8u << 20)
 #define MAX_ANSWER (8u << 20)
@@ -341,21 +342,112 @@ static int op_bindat(char **arg)
 	return result == 0 ? 0 : fail(code);
 }
 
-static int attach_into(const char *pid, int tree, const char *target)
+/* ---- inside a container's mount namespace ---- */
+
+/* Runs in a child, so that this process never has to find its way back. Gives 0, or -1 and errno. */
+struct inside {
+	const char *pid;
+	int tree;
+	const char *target, *folder;
+};
+
+static int run_inside(int (*work)(const struct inside *), const struct inside *what)
 {
-	char path[64];
-	snprintf(path, sizeof path, "/proc/%s/ns/mnt", pid);
-	int ns = open(path, O_RDONLY | O_CLOEXEC);
-	if (ns < 0 || setns(ns, CLONE_NEWNS) != 0)
+	int status = 0;
+	pid_t child = fork();
+	if (child == 0) {
+		char path[64];
+		snprintf(path, sizeof path, "/proc/%s/ns/mnt", what->pid);
+		int ns = open(path, O_RDONLY | O_CLOEXEC);
+		_exit(ns >= 0 && setns(ns, CLONE_NEWNS) == 0 && work(what) == 0 ? 0 : errno);
+	}
+	if (child < 0 || waitpid(child, &status, 0) != child)
 		return -1;
+	return status == 0 ? 0 : fail(WIFEXITED(status) ? WEXITSTATUS(status) : ECHILD);
+}
+
+/* A mount point for the tree; what lies in /dev is still the runtime's own. */
+static int make_in_dev(const struct inside *what)
+{
+	struct stat st;
+	if (strncmp(what->target, "/dev/", 5) != 0)
+		return fail(ENOENT);
+	umask(022);
+	if (fstat(what->tree, &st) != 0 || S_ISDIR(st.st_mode))
+		return mkdir(what->target, 0755);
+	int fd = open(what->target, O_CREAT | O_EXCL | O_RDONLY | O_CLOEXEC, 0755);
+	return fd < 0 ? -1 : close(fd);
+}
+
+static int attach(const struct inside *what)
+{
 	/* The namespace's root is the container's once its runtime has pivoted. */
-	int at = open_in(AT_FDCWD, target, O_PATH | O_NOFOLLOW, RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS);
+	uint64_t flags = O_PATH | O_NOFOLLOW, resolve = RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
+	int at = open_in(AT_FDCWD, what->target, flags, resolve);
+	if (at < 0 && errno == ENOENT && make_in_dev(what) == 0)
+		at = open_in(AT_FDCWD, what->target, flags, resolve);
+	if (at < 0)
+		return -1;
+	return (int)syscall(SYS_move_mount, what->tree, "", at, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH);
+}
+
+static int attach_to_proc(const struct inside *what)
+{
 	struct statfs fs;
+	int at = open_in(AT_FDCWD, what->target, O_PATH | O_NOFOLLOW, RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS);
 	if (at < 0 || fstatfs(at, &fs) != 0)
 		return -1;
-	if (fs.f_type != PROC_SUPER_MAGIC)
-		return fail(EXDEV);
-	return (int)syscall(SYS_move_mount, tree, "", at, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH);
+	return fs.f_type == PROC_SUPER_MAGIC ? attach(what) : fail(EXDEV);
+}
+
+static const struct { const char *word; uint64_t flag; } attributes[] = {
+	{ "ro", MOUNT_ATTR_RDONLY }, { "nosuid", MOUNT_ATTR_NOSUID },
+	{ "nodev", MOUNT_ATTR_NODEV }, { "noexec", MOUNT_ATTR_NOEXEC },
+};
+
+/*
+ * A mount like that of SOURCE. With attributes it has these and no others, without it keeps its own,
+ * as mount(8) and runC do; `rec` takes along what is mounted below.
+ */
+static int detached(const char *source, char *words)
+{
+	struct mount_attr attr = { 0 };
+	unsigned flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC;
+	char *next = NULL;
+	for (char *word = strtok_r(words, ",", &next); word != NULL; word = strtok_r(NULL, ",", &next)) {
+		size_t i = 0;
+		if (strcmp(word, "rec") == 0) {
+			flags |= AT_RECURSIVE;
+			continue;
+		}
+		while (i < sizeof attributes / sizeof *attributes && strcmp(attributes[i].word, word) != 0)
+			i++;
+		if (i == sizeof attributes / sizeof *attributes)
+			return fail(EINVAL);
+		attr.attr_set |= attributes[i].flag;
+	}
+	attr.attr_clr = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
+	int tree = (int)syscall(SYS_open_tree, AT_FDCWD, source, flags);
+	if (tree >= 0 && attr.attr_set != 0 && syscall(SYS_mount_setattr, tree, "", AT_EMPTY_PATH, &attr, sizeof attr) != 0) {
+		int code = errno;
+		close(tree);
+		return fail(code);
+	}
+	return tree;
+}
+
+static int attach_source(char **arg, int (*work)(const struct inside *), char *words)
+{
+	unsigned long long pid;
+	if (number(arg[0], INT32_MAX, &pid) != 0)
+		return -1;
+	int tree = detached(arg[1], words);
+	if (tree < 0)
+		return -1;
+	const struct inside what = { .pid = arg[0], .tree = tree, .target = arg[2] };
+	int result = run_inside(work, &what), code = errno;
+	close(tree);
+	return result == 0 ? 0 : fail(code);
 }
 
 /*
@@ -364,26 +456,114 @@ static int attach_into(const char *pid, int tree, const char *target)
  */
 static int op_procfile(char **arg)
 {
+	char words[] = "ro,nosuid,nodev,noexec";
+	return attach_source(arg, attach_to_proc, words);
+}
+
+/* bindinto PID SOURCE TARGET FLAGS: a bind mount in a container that runs nothing of a tenant's yet. */
+static int op_bindinto(char **arg)
+{
+	return attach_source(arg, attach, arg[3]);
+}
+
+/* mkpoint ROOT PATH KIND: a mount point, `dir` or `file`, in a tree that may hold links: none is followed. */
+static int op_mkpoint(char **arg)
+{
+	const uint64_t resolve = RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS;
+	int root = open(arg[0], O_PATH | O_DIRECTORY | O_CLOEXEC), at = root, file = strcmp(arg[2], "file") == 0;
+	char *next = NULL, *name = strtok_r(arg[1], "/", &next);
+	while (at >= 0 && name != NULL) {
+		char *after = strtok_r(NULL, "/", &next);
+		uint64_t flags = file && after == NULL ? O_PATH : O_PATH | O_DIRECTORY;
+		int found = open_in(at, name, flags, resolve);
+		if (found < 0 && errno == ENOENT) {
+			mode_t mask = umask(022);
+			int made = flags & O_DIRECTORY ? mkdirat(at, name, 0755)
+						       : openat(at, name, O_CREAT | O_EXCL | O_RDONLY | O_CLOEXEC, 0755);
+			umask(mask);
+			if (made >= 0 && !(flags & O_DIRECTORY))
+				close(made);
+			found = made < 0 ? -1 : open_in(at, name, flags, resolve);
+		}
+		int code = errno;
+		close(at);
+		errno = code;
+		at = found;
+		name = after;
+	}
+	struct stat st;
+	if (at < 0)
+		return -1;
+	int result = fstat(at, &st) != 0 ? -1 : S_ISDIR(st.st_mode) == file || S_ISLNK(st.st_mode) ? fail(ENOTDIR) : 0;
+	int code = errno;
+	close(at);
+	return result == 0 ? 0 : fail(code);
+}
+
+static int make_folders(const char *path)
+{
+	char part[4096];
+	for (const char *end = path; end != NULL && *end != '\0';) {
+		end = strchr(end + 1, '/');
+		int length = end == NULL ? (int)strlen(path) : (int)(end - path);
+		if (snprintf(part, sizeof part, "%.*s", length, path) >= (int)sizeof part)
+			return fail(ENAMETOOLONG);
+		if (mkdir(part, 0755) != 0 && errno != EEXIST)
+			return -1;
+	}
+	return 0;
+}
+
+/* Puts the tree in the place of the root, with what is mounted in /proc, /dev and /sys taken along. */
+static int take_root(const struct inside *what)
+{
+	static const char *const kept[][2] = { { "/proc", "/root/proc" }, { "/dev", "/root/dev" }, { "/sys", "/root/sys" } };
+	umask(022);
+	if (syscall(SYS_move_mount, what->tree, "", AT_FDCWD, "/root", MOVE_MOUNT_F_EMPTY_PATH) != 0)
+		return -1;
+	for (size_t i = 0; i < sizeof kept / sizeof *kept; i++)
+		if (mount(kept[i][0], kept[i][1], NULL, MOUNT_MOVE, NULL) != 0)
+			return -1;
+	int before = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC), after = open("/root", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (before < 0 || after < 0 || fchdir(after) != 0 || syscall(SYS_pivot_root, ".", ".") != 0)
+		return -1;
+	if (fchdir(before) != 0 || umount2(".", 2 /* MNT_DETACH */) != 0 || chdir("/") != 0)
+		return -1;
+	/* Before the root may become read-only, as runC does. */
+	return make_folders(what->folder);
+}
+
+/*
+ * takeroot PID ROOT FOLDER: makes the file system that is mounted at ROOT the root of a prepared
+ * container, whose process finds itself there (pivot_root(2)), and in it the process's FOLDER.
+ */
+static int op_takeroot(char **arg)
+{
 	unsigned long long pid;
 	if (number(arg[0], INT32_MAX, &pid) != 0)
 		return -1;
 	int tree = (int)syscall(SYS_open_tree, AT_FDCWD, arg[1], OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
 	if (tree < 0)
 		return -1;
-	struct mount_attr attr = { .attr_set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC };
-	int code = 0, status = 0;
-	if (syscall(SYS_mount_setattr, tree, "", AT_EMPTY_PATH, &attr, sizeof attr) != 0)
-		code = errno;
-	/* A child enters the namespace, so that this process never has to find its way back. */
-	pid_t child = code == 0 ? fork() : 0;
-	if (code == 0 && child == 0)
-		_exit(attach_into(arg[0], tree, arg[2]) == 0 ? 0 : errno);
-	if (code == 0 && (child < 0 || waitpid(child, &status, 0) != child))
-		code = errno;
+	const struct inside what = { .pid = arg[0], .tree = tree, .folder = arg[2] };
+	int result = run_inside(take_root, &what), code = errno;
 	close(tree);
-	if (code == 0 && status != 0)
-		code = WIFEXITED(status) ? WEXITSTATUS(status) : ECHILD;
-	return code == 0 ? 0 : fail(code);
+	return result == 0 ? 0 : fail(code);
+}
+
+static int seal_root(const struct inside *what)
+{
+	struct mount_attr attr = { .attr_set = MOUNT_ATTR_RDONLY };
+	(void)what;
+	return (int)syscall(SYS_mount_setattr, AT_FDCWD, "/", 0, &attr, sizeof attr);
+}
+
+/* sealroot PID: makes the root of a container read-only. */
+static int op_sealroot(char **arg)
+{
+	const struct inside what = { .pid = arg[0] };
+	unsigned long long pid;
+	return number(arg[0], INT32_MAX, &pid) != 0 ? -1 : run_inside(seal_root, &what);
 }
 
 /* ---- network ---- */
@@ -549,7 +729,9 @@ static const struct op {
 	{ "hostname", 1, op_hostname, 0 }, { "write", 3, op_write, 0 }, { "mkdir", 2, op_mkdir, 0 },
 	{ "mkfifo", 1, op_mkfifo, 0 }, { "chdir", 1, op_chdir, 0 }, { "mount", 5, op_mount, 0 },
 	{ "umount", 1, op_umount, 0 }, { "part", 4, op_part, 0 }, { "unpart", 2, op_unpart, 0 },
-	{ "read", 3, op_read, 1 }, { "procfile", 3, op_procfile, 0 }, { "ifname", 2, op_ifname, 0 },
+	{ "read", 3, op_read, 1 }, { "procfile", 3, op_procfile, 0 }, { "bindinto", 4, op_bindinto, 0 },
+	{ "mkpoint", 3, op_mkpoint, 0 }, { "takeroot", 3, op_takeroot, 0 }, { "sealroot", 1, op_sealroot, 0 },
+	{ "ifname", 2, op_ifname, 0 },
 	{ "ifmac", 2, op_ifmac, 0 }, { "ifmtu", 2, op_ifmtu, 0 }, { "ifup", 1, op_ifup, 0 },
 	{ "addr", 2, op_addr, 0 }, { "route", 3, op_route, 0 }, { "bindat", 4, op_bindat, 0 },
 };

@@ -10,24 +10,30 @@ import { OutputStream } from './output-stream.ts';
 import type { Pod } from './pod.ts';
 import type { StreamHandle } from './streams.ts';
 
+export interface ContainerStreams {
+  readonly stdout: OutputStream;
+  readonly stderr: OutputStream;
+  readonly input: ContainerInput | undefined;
+  /** Its terminal, where it has one. */
+  readonly console: StreamHandle | undefined;
+}
+
 export interface ContainerStdio {
   /** For the process. */
   readonly descriptors: Stdio;
   /** Where its terminal is awaited, if it wants one. */
   readonly consoleSocket: string | undefined;
-  readonly streams: {
-    readonly stdout: OutputStream;
-    readonly stderr: OutputStream;
-    readonly input: ContainerInput | undefined;
-    readonly console: StreamHandle | undefined;
-  };
+  readonly streams: ContainerStreams;
   /** The process has its descriptors, or never will. */
   handOver(): void;
   /** The container was not made. */
   close(): void;
 }
 
-export async function openStdio(pod: Pod, request: CreateContainerRequest): Promise<ContainerStdio> {
+export async function openStdio(
+  pod: Pod,
+  request: Pick<CreateContainerRequest, 'stdin' | 'stdinOnce' | 'tty'>,
+): Promise<ContainerStdio> {
   const [path] = request.stdin ? await pod.fifos.take(1) : [];
   const input = path === undefined ? undefined : new ContainerInput(path, request.stdinOnce);
   try {

@@ -1,8 +1,8 @@
 /** A container in this guest: what it was made of, its output, and how it ended. */
 import type { ContainerExited, Layer, ResolvedUser, VolumeMount } from '../../src/gen/agent/v1/agent.ts';
-import type { OciSpec } from '../../src/oci/runtime-spec.ts';
 import { killCgroup, wasOomKilled } from './cgroup.ts';
 import type { ContainerInput } from './container-input.ts';
+import type { ExecTarget } from './exec-request.ts';
 import type { ProcessExit } from './exits.ts';
 import type { OutputStream } from './output-stream.ts';
 import type { StreamHandle } from './streams.ts';
@@ -12,9 +12,10 @@ const strayOutputMs = 2_000;
 
 export interface ContainerParts {
   readonly id: string;
-  /** Of its first process, as the guest counts. */
-  readonly pid: number;
-  readonly spec: OciSpec;
+  /** The container as execs find it. */
+  readonly target: ExecTarget;
+  /** Lets the first process run its program. @param ended resolves when it has ended */
+  readonly start: (ended: Promise<void>) => Promise<void>;
   readonly user: ResolvedUser;
   readonly layers: readonly Layer[];
   readonly mounts: readonly VolumeMount[];
@@ -27,6 +28,8 @@ export interface ContainerParts {
   readonly input: ContainerInput | undefined;
   /** Its terminal, where it has one. */
   readonly console: StreamHandle | undefined;
+  /** Closes what else is held of it; again is fine. */
+  readonly release: () => void;
   /** Called when there is something new to send. */
   readonly changed: () => void;
 }
@@ -79,7 +82,7 @@ export class Container {
   signal(signal: NodeJS.Signals | number): void {
     if (this.#exited !== undefined) return;
     try {
-      process.kill(this.parts.pid, signal);
+      process.kill(this.parts.target.pid, signal);
     } catch {
       // It ended in this moment: its exit is on the way.
     }
@@ -97,6 +100,7 @@ export class Container {
     this.parts.stderr.end();
     this.parts.input?.close();
     this.parts.console?.close();
+    this.parts.release();
   }
 
   #end(exit: ProcessExit): void {

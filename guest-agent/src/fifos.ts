@@ -1,6 +1,7 @@
 /** FIFOs for the standard streams of containers and execs. */
 import { closeSync, constants, openSync, unlinkSync } from 'node:fs';
 import { Socket } from 'node:net';
+import { HuskError } from '../../src/base/errors.ts';
 import type { Log } from '../../src/base/log.ts';
 import { op } from '../../src/guest/sys-batch.ts';
 import type { Sys } from './sys-helper.ts';
@@ -60,6 +61,15 @@ export class FifoPool {
   async take(count: number): Promise<string[]> {
     while (this.#ready.length < count) await this.fill();
     return this.#ready.splice(0, count);
+  }
+
+  /** Opens one for reading and writing: who inherits it reads what is written here, and never its end. */
+  async openControl(): Promise<number> {
+    const [path] = await this.take(1);
+    if (path === undefined) throw new HuskError('internal', 'open a FIFO: none is ready');
+    const fd = openSync(path, constants.O_RDWR);
+    unlinkSync(path);
+    return fd;
   }
 
   async #make(): Promise<void> {

@@ -2,12 +2,14 @@
 import { constants, mkdirSync, openSync, readFileSync } from 'node:fs';
 import { Socket } from 'node:net';
 import { describeError } from '../../src/base/errors.ts';
+import { ExecHelper } from './exec-helper.ts';
 import { Exits } from './exits.ts';
 import { FifoPool } from './fifos.ts';
 import { consoleLog } from './log.ts';
 import { ociRuntime } from './oci-runtime.ts';
 import { podPlaces } from './places.ts';
 import { Pod } from './pod.ts';
+import { PreparedContainers } from './prepared/pool.ts';
 import { serve } from './server.ts';
 import { guestSettings, withCommandLine } from './settings.ts';
 import { SysHelper } from './sys-helper.ts';
@@ -27,7 +29,14 @@ const exits = new Exits();
 // A socket and not a file stream: a read of that would hold one of the few threads for ever.
 const exitsFd = openSync(settings.exitsFifo, constants.O_RDONLY | constants.O_NONBLOCK);
 new Socket({ fd: exitsFd, readable: true, writable: false }).on('data', (bytes) => exits.feed(Buffer.from(bytes)));
-const runtime = ociRuntime(settings.runtimePath, settings.stateDir);
+const execs = settings.execPath === undefined ? undefined : new ExecHelper(settings.execPath);
+execs?.start();
+const runtime = ociRuntime(settings.runtimePath, settings.stateDir, execs);
 // Runs in the template: the runtime's pages and the FIFOs are there in every clone.
 const [version] = await Promise.all([runtime.version(), fifos.fill()]);
-await serve(new Pod({ settings, sys, exits, fifos, runtime }), version, log);
+const pod = new Pod({ settings, sys, exits, fifos, runtime });
+await serve(pod, version, log);
+if (execs !== undefined) {
+  pod.prepared = new PreparedContainers(pod, log);
+  await pod.prepared.fill();
+}

@@ -11,6 +11,7 @@ import { KeyedLock } from './keyed-lock.ts';
 import { LayerTable } from './layers.ts';
 import type { OciRuntime } from './oci-runtime.ts';
 import { podPlaces } from './places.ts';
+import type { PreparedContainers } from './prepared/pool.ts';
 import type { Settings } from './settings.ts';
 import { steppedRuntime, steppedSys } from './steps.ts';
 import { Streams } from './streams.ts';
@@ -42,6 +43,8 @@ export class Pod {
   /** One thing at a time: per container, and for the layers that containers share. */
   readonly locks = new KeyedLock();
   readonly written: WrittenBytes = new WrittenBytes();
+  /** Absent with another OCI runtime than runC. */
+  prepared: PreparedContainers | undefined;
   #configured: ConfiguredPod | undefined;
   #pause: Promise<number> | undefined;
   #layers: LayerTable | undefined;

@@ -11,6 +11,8 @@ export interface Settings {
   /** The OCI runtime: runc, or crun, which takes the same arguments. */
   readonly runtimePath: string;
   readonly sysPath: string;
+  /** Starts processes in containers in the place of `runc exec`; absent, the runtime does it itself. */
+  readonly execPath?: string | undefined;
   readonly pausePath: string;
   /** File with the version of the guest image. */
   readonly imageVersionFile: string;
@@ -30,6 +32,7 @@ export const guestSettings: Settings = {
   stateDir: '/run/husk',
   runtimePath: '/usr/bin/runc',
   sysPath: '/usr/lib/husk/husk-sys',
+  execPath: '/usr/lib/husk/husk-exec',
   pausePath: '/usr/lib/husk/husk-pause',
   imageVersionFile: '/usr/lib/husk/image',
   cgroupRoot: '/sys/fs/cgroup',
@@ -48,5 +51,7 @@ const runtimePaths: ReadonlyMap<string, string> = new Map([
 export function withCommandLine(settings: Settings, commandLine: string): Settings {
   const name = /(?:^|\s)husk\.oci_runtime=(\S+)/.exec(commandLine)?.[1] ?? '';
   const runtimePath = runtimePaths.get(name);
-  return runtimePath === undefined ? settings : { ...settings, runtimePath };
+  if (runtimePath === undefined || runtimePath === settings.runtimePath) return settings;
+  // Only runC's way to start a process is known to husk-exec.
+  return { ...settings, runtimePath, execPath: undefined };
 }

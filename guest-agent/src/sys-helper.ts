@@ -1,6 +1,4 @@
 /** The running husk-sys process. */
-import { type ChildProcess, spawn } from 'node:child_process';
-import type { Readable, Writable } from 'node:stream';
 import { HuskError } from '../../src/base/errors.ts';
 import {
   decodeAnswer,
@@ -10,6 +8,7 @@ import {
   type SysOp,
   type SysResult,
 } from '../../src/guest/sys-batch.ts';
+import { FramedChild } from './framed-child.ts';
 
 /** Mounts of a pod's own disks take milliseconds; even an emulated guest is done far earlier. */
 const batchDeadlineMs = 30_000;
@@ -17,7 +16,6 @@ const batchDeadlineMs = 30_000;
 interface Waiting {
   readonly ops: readonly SysOp[];
   readonly settle: (outcome: HuskError | readonly SysResult[]) => void;
-  readonly timer: NodeJS.Timeout;
 }
 
 /** Runs batches of system calls. */
@@ -35,66 +33,40 @@ export interface Sys {
  * batches under way, and the next batch starts a new one.
  */
 export class SysHelper implements Sys {
-  readonly #path: string;
-  #child: ChildProcess | undefined;
+  readonly #child: FramedChild;
   #waiting: Waiting[] = [];
-  #input: Buffer = Buffer.alloc(0);
 
   constructor(path: string) {
-    this.#path = path;
+    this.#child = new FramedChild({
+      path,
+      maxFrameBytes: maxBatchBytes,
+      onFrame: (body) => this.#answer(body),
+      onLost: (error) => {
+        for (const waiting of this.#waiting.splice(0)) waiting.settle(error);
+      },
+    });
   }
 
   run(ops: readonly SysOp[]): Promise<readonly SysResult[]> {
     const frame = encodeBatch(ops);
     const { promise, resolve, reject } = Promise.withResolvers<readonly SysResult[]>();
     const timer = setTimeout(() => {
-      this.#drop(new HuskError('deadline-exceeded', `husk-sys batch: no answer within ${batchDeadlineMs} ms`));
+      this.#child.drop(new HuskError('deadline-exceeded', `husk-sys batch: no answer within ${batchDeadlineMs} ms`));
     }, batchDeadlineMs);
     const settle: Waiting['settle'] = (outcome) => {
       clearTimeout(timer);
       if (outcome instanceof HuskError) reject(outcome);
       else resolve(outcome);
     };
-    const child = this.#start();
-    this.#waiting.push({ ops, settle, timer });
-    (child.stdin as Writable).write(frame);
+    this.#child.start();
+    this.#waiting.push({ ops, settle });
+    this.#child.send(frame);
     return promise;
   }
 
   /** Ends the child. */
   close(): void {
-    this.#drop(new HuskError('unavailable', 'husk-sys: the agent is closing'));
-  }
-
-  #start(): ChildProcess {
-    if (this.#child !== undefined) return this.#child;
-    const child = spawn(this.#path, [], { stdio: ['pipe', 'pipe', 'inherit'], env: {} });
-    this.#child = child;
-    this.#input = Buffer.alloc(0);
-    const lost = (why: string) => (cause?: unknown) => {
-      if (this.#child === child) this.#drop(new HuskError('unavailable', `husk-sys: ${why}`, { cause }));
-    };
-    child.on('error', lost('cannot be started'));
-    child.on('exit', lost('ended'));
-    (child.stdin as Writable).on('error', lost('input closed'));
-    (child.stdout as Readable).on('data', (bytes: Buffer) => {
-      if (this.#child === child) this.#read(bytes);
-    });
-    return child;
-  }
-
-  #read(bytes: Buffer): void {
-    this.#input = this.#input.length === 0 ? bytes : Buffer.concat([this.#input, bytes]);
-    while (this.#input.length >= 4) {
-      const length = this.#input.readUInt32LE(0);
-      if (length > maxBatchBytes) {
-        return this.#drop(new HuskError('data-loss', `husk-sys answer: ${length} bytes, at most ${maxBatchBytes}`));
-      }
-      if (this.#input.length < 4 + length) return;
-      const body = this.#input.subarray(4, 4 + length);
-      this.#input = this.#input.subarray(4 + length);
-      this.#answer(body);
-    }
+    this.#child.drop(new HuskError('unavailable', 'husk-sys: the agent is closing'));
   }
 
   #answer(body: Buffer): void {
@@ -105,12 +77,5 @@ export class SysHelper implements Sys {
     } catch (caught) {
       next.settle(HuskError.from(caught));
     }
-  }
-
-  #drop(error: HuskError): void {
-    const child = this.#child;
-    this.#child = undefined;
-    child?.kill('SIGKILL');
-    for (const waiting of this.#waiting.splice(0)) waiting.settle(error);
   }
 }

@@ -12,7 +12,9 @@ const templateId = 'template';
 export async function warmTemplate(hub: AgentHub, agentSocket: string, signal: AbortSignal): Promise<void> {
   try {
     const { agent } = await hub.attach({ id: templateId, agentSocket, resume: [] }, { timeoutMs: bootMs, signal });
-    for (let round = 0; round < rounds; round += 1) await agent.listContainers({ timeoutMs: callMs, signal });
+    // The first answer comes when the agent has prepared its containers, which takes as long as a boot.
+    await agent.listContainers({ timeoutMs: bootMs, signal });
+    for (let round = 1; round < rounds; round += 1) await agent.listContainers({ timeoutMs: callMs, signal });
   } finally {
     await hub.detach(templateId);
   }

@@ -92,7 +92,8 @@ test('no passwd file of an image gives an id out of range or crashes', () => {
   );
 });
 
-test('HOME is added only when the environment has none', () => {
+test('HOME is added when the environment has none or an empty one, which runC would fill too', () => {
   assert.deepEqual(withHome(['A=1'], '/home/web'), ['A=1', 'HOME=/home/web']);
-  assert.deepEqual(withHome(['HOME='], '/home/web'), ['HOME=']);
+  assert.deepEqual(withHome(['HOME=/x'], '/home/web'), ['HOME=/x']);
+  assert.deepEqual(withHome(['HOME=/x', 'HOME='], '/home/web'), ['HOME=/x', 'HOME=', 'HOME=/home/web']);
 });

@@ -40,9 +40,10 @@ export function resolveUser(request: User, files: UserFiles): ProcessUser {
   return { uid, gid, supplementalGroups, home: homeOf(entry) };
 }
 
-/** HOME is set from the passwd file when the environment has none, as Docker and containerd do. */
+/** HOME is set from the passwd file when the environment has none or an empty one, as runC does. */
 export function withHome(env: readonly string[], home: string): string[] {
-  return env.some((entry) => entry.startsWith('HOME=')) ? [...env] : [...env, `HOME=${home}`];
+  const own = env.findLast((entry) => entry.startsWith('HOME='));
+  return own === undefined || own === 'HOME=' ? [...env, `HOME=${home}`] : [...env];
 }
 
 function splitUser(text: string): { readonly who: string; readonly groupText: string | undefined } {

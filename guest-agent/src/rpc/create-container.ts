@@ -6,9 +6,8 @@ import { op } from '../../../src/guest/sys-batch.ts';
 import { completeSpec, type SpecCompletion } from '../../../src/oci/complete-spec.ts';
 import { type ProcessUser, resolveUser } from '../../../src/oci/resolve-user.ts';
 import type { OciSpec } from '../../../src/oci/runtime-spec.ts';
-import { killCgroup } from '../cgroup.ts';
 import { Container } from '../container.ts';
-import { openStdio } from '../container-stdio.ts';
+import { addUndo, createdByRuntime } from '../created.ts';
 import { containerPlaces, podPlaces } from '../places.ts';
 import { checkId, type Pod } from '../pod.ts';
 import { mountRoot, unmountRoot } from '../rootfs.ts';
@@ -111,27 +110,19 @@ async function createProcess(
 ): Promise<Container> {
   const { containerId: id, layers, mounts } = request;
   const { folder } = containerPlaces(pod.settings, id);
-  const cgroup = `${pod.settings.cgroupRoot}${spec.linux.cgroupsPath}`;
-  const stdio = await openStdio(pod, request);
-  undo.add('output', () => stdio.close());
-  undo.add('runtime', async () => {
-    killCgroup(cgroup);
-    await pod.runtime.delete(id, folder);
-  });
-  return pod.exits.expect(async () => {
-    try {
-      const pid = await pod.runtime.create(id, folder, stdio.descriptors, stdio.consoleSocket);
-      const changed = (): void => pod.events.changed();
-      const parts = { id, pid, spec, user, layers, mounts, cgroup, folder, changed, ...stdio.streams };
-      return new Container(parts, pod.exits.exitOf(pid));
-    } finally {
-      stdio.handOver();
-    }
-  });
+  // A prepared one has neither standard input nor terminal.
+  const prepared = request.stdin || request.tty ? undefined : await pod.prepared?.become(id, spec);
+  if (prepared !== undefined) addUndo(pod, undo, { cgroup: prepared.cgroup, runtimeId: prepared.target.id, folder });
+  const created = prepared ?? (await createdByRuntime(pod, request, spec, undo));
+  const { target, exit, cgroup, start, streams, release } = created;
+  const changed = (): void => pod.events.changed();
+  return new Container({ id, target, start, user, layers, mounts, cgroup, folder, release, changed, ...streams }, exit);
 }
 
 /** Every clone has the template's boot id in its kernel: containers see one of their own. */
 async function showBootId(pod: Pod, container: Container): Promise<void> {
   const { bootIdFile } = podPlaces(pod.settings);
-  await pod.sys.run([op('procfile', String(container.parts.pid), bootIdFile, '/proc/sys/kernel/random/boot_id')]);
+  await pod.sys.run([
+    op('procfile', String(container.parts.target.pid), bootIdFile, '/proc/sys/kernel/random/boot_id'),
+  ]);
 }

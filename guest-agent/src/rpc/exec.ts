@@ -1,10 +1,10 @@
-import { rmSync, writeFileSync } from 'node:fs';
 import type { ServerWritableStream } from '@grpc/grpc-js';
 import { HuskError } from '../../../src/base/errors.ts';
 import type { ExecMessage, ExecRequest } from '../../../src/gen/agent/v1/agent.ts';
 import { execProcess } from '../../../src/oci/complete-spec.ts';
 import { dropCgroup, killCgroup, makeCgroup } from '../cgroup.ts';
 import type { Container } from '../container.ts';
+import type { ExecWish } from '../exec-request.ts';
 import type { ProcessExit } from '../exits.ts';
 import { closeWriters, type OpenFifo } from '../fifos.ts';
 import { OutputCopy, type Sink } from '../output-copy.ts';
@@ -32,9 +32,9 @@ export async function exec(pod: Pod, call: Call): Promise<void> {
   let timer: NodeJS.Timeout | undefined;
   let timedOut = false;
   try {
-    writeFileSync(`${files}.json`, JSON.stringify(execProcess(container.parts.spec, call.request.command)));
     const fifos = await pod.fifos.open(2);
-    const ended = await start(pod, container.parts.id, { files, cgroup: name }, fifos);
+    const process = execProcess(container.parts.target.spec, call.request.command);
+    const ended = await start(pod, container, { files, cgroup, process }, fifos);
     const copies = fifos.map(
       ({ output }, index) => new OutputCopy(output, sinkOf(call, index === 0 ? 'stdout' : 'stderr')),
     );
@@ -58,7 +58,6 @@ export async function exec(pod: Pod, call: Call): Promise<void> {
     clearTimeout(timer);
     // grpc-js tells every end of a call as a cancellation too: what runs on is not to be killed by it.
     call.off('cancelled', kill);
-    for (const suffix of ['json', 'pid']) rmSync(`${files}.${suffix}`, { force: true });
     dropCgroup(cgroup);
   }
 }
@@ -77,15 +76,16 @@ function checkRequest(pod: Pod, { containerId, command, tty }: ExecRequest): Con
 /** The exit is wrapped, or waiting for the start would wait for the end. */
 function start(
   pod: Pod,
-  id: string,
-  run: { readonly files: string; readonly cgroup: string },
+  container: Container,
+  { files, ...wish }: Omit<ExecWish, 'streams'> & { readonly files: string },
   fifos: readonly OpenFifo[],
 ): Promise<{ readonly exit: Promise<ProcessExit> }> {
   return pod.exits.expect(async () => {
     const [out, err] = fifos;
     if (out === undefined || err === undefined) throw new HuskError('internal', 'open the output of an exec: no FIFOs');
     try {
-      const pid = await pod.runtime.exec(id, run, ['ignore', out.writeFd, err.writeFd]);
+      const streams = [-1, out.writeFd, err.writeFd] as const;
+      const pid = await pod.runtime.exec(container.parts.target, files, { ...wish, streams });
       return { exit: pod.exits.exitOf(pid) };
     } catch (caught) {
       for (const { output } of fifos) output.destroy();

@@ -1,8 +1,9 @@
 import type { ListContainersResponse } from '../../../src/gen/agent/v1/agent.ts';
 import type { Pod } from '../pod.ts';
 
-/** ListContainers. */
-export function listContainers(pod: Pod): ListContainersResponse {
+/** ListContainers. Waits for the containers that are prepared in a template, so that its maker can wait for them. */
+export async function listContainers(pod: Pod): Promise<ListContainersResponse> {
+  await pod.prepared?.settled();
   const containers = [...pod.containers.values()].map(({ parts, state, exited }) => ({
     containerId: parts.id,
     state,

@@ -13,9 +13,9 @@ export function removeContainer(
   return pod.locks.run(id, async () => {
     const container = pod.containers.get(id);
     if (container === undefined) return {};
-    const { folder, layers, mounts } = container.parts;
+    const { folder, layers, mounts, target } = container.parts;
     await stopContainer(pod, { containerId: id, signal: 'KILL', graceMs: 0n });
-    await pod.runtime.delete(id, folder);
+    await pod.runtime.delete(target.id, folder);
     container.close();
     pod.containers.delete(id);
     await unmountRoot(pod, id, layers);

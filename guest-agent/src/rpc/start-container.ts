@@ -21,7 +21,7 @@ async function start(pod: Pod, containerId: string): Promise<Answer<StartContain
   }
   // Before the call: a start is never later than the exit.
   const startedAtNs = BigInt(Date.now()) * 1_000_000n;
-  await pod.runtime.start(containerId, container.parts.folder);
+  await container.parts.start(container.ended);
   container.markStarted();
   return { startedAtNs };
 }

@@ -12,11 +12,11 @@ export async function stats(pod: Pod, { details }: StatsRequest): Promise<StatsR
 }
 
 async function useOf(pod: Pod, { parts }: Container, details: boolean): Promise<ContainerUse> {
-  const { id, cgroup, pid } = parts;
+  const { id, cgroup, target } = parts;
   const [use, writableLayer, processes] = await Promise.all([
     readUseV2(cgroup),
     pod.written.of(id, containerPlaces(pod.settings, id).upper),
-    details ? processDetails(cgroup, pid) : undefined,
+    details ? processDetails(cgroup, target.pid) : undefined,
   ]);
   return { containerId: id, cgroup: use, writableLayer, processes };
 }

@@ -1,12 +1,12 @@
-import { closeSync, constants, openSync, rmSync, unlinkSync, writeFileSync } from 'node:fs';
+import { closeSync, constants, openSync, rmSync, unlinkSync } from 'node:fs';
 import { HuskError } from '../../../src/base/errors.ts';
 import { type UndoStack, undoing } from '../../../src/base/undo.ts';
 import type { StreamExecRequest, StreamExecResponse, StreamRef } from '../../../src/gen/agent/v1/agent.ts';
 import { execProcess } from '../../../src/oci/complete-spec.ts';
 import { dropCgroup, killCgroup, makeCgroup } from '../cgroup.ts';
 import type { Container } from '../container.ts';
+import type { ExecWish } from '../exec-request.ts';
 import type { ProcessExit } from '../exits.ts';
-import type { Stdio } from '../oci-runtime.ts';
 import type { Pod } from '../pod.ts';
 import type { StreamHandle } from '../streams.ts';
 
@@ -26,24 +26,19 @@ export async function streamExec(pod: Pod, request: StreamExecRequest): Promise<
   const { container, stream } = check(pod, request);
   const name = `exec-${container.nextExec()}`;
   const cgroup = `${container.parts.cgroup}/${name}`;
-  const files = `${container.parts.folder}/${name}`;
   makeCgroup(cgroup);
   try {
-    const process = execProcess(container.parts.spec, request.command, request.tty);
-    writeFileSync(`${files}.json`, JSON.stringify(process));
-    const run = { files, cgroup: name };
+    const process = execProcess(container.parts.target.spec, request.command, request.tty);
+    const plan = { container, stream, files: `${container.parts.folder}/${name}`, wish: { process, cgroup } };
     const { handle, exit } = await undoing((undo) => {
       undo.add('processes', () => killCgroup(cgroup));
-      return request.tty
-        ? startOnTerminal(pod, container.parts.id, { run, stream }, undo)
-        : startOnFifos(pod, container.parts.id, { run, stream, wanted: request }, undo);
+      return request.tty ? startOnTerminal(pod, plan, undo) : startOnFifos(pod, plan, request, undo);
     });
     const { exitCode } = await exit;
     await handle.drain(strayOutputMs);
     handle.close();
     return { exitCode };
   } finally {
-    for (const suffix of ['json', 'pid']) rmSync(`${files}.${suffix}`, { force: true });
     dropCgroup(cgroup);
   }
 }
@@ -60,31 +55,29 @@ function check(pod: Pod, request: StreamExecRequest): { container: Container; st
 }
 
 interface Plan {
-  readonly run: { readonly files: string; readonly cgroup: string };
+  readonly container: Container;
   readonly stream: StreamRef;
+  /** Path for files that are made on the way. */
+  readonly files: string;
+  readonly wish: Pick<ExecWish, 'process' | 'cgroup'>;
 }
 
-async function startOnTerminal(pod: Pod, id: string, { run, stream }: Plan, undo: UndoStack): Promise<Started> {
+async function startOnTerminal(pod: Pod, plan: Plan, undo: UndoStack): Promise<Started> {
   const consoleSocket = pod.consoleSocket();
   undo.add('console socket', () => rmSync(consoleSocket, { force: true }));
-  const handle = await pod.streams.terminal(stream, consoleSocket);
+  const handle = await pod.streams.terminal(plan.stream, consoleSocket);
   undo.add('stream', () => handle.close());
-  const exit = await started(pod, id, { ...run, consoleSocket }, ['ignore', 'ignore', 'ignore']);
-  return { handle, ...exit };
+  const started = await start(pod, plan, { consoleSocket, streams: [-1, -1, -1] });
+  return { handle, ...started };
 }
 
-async function startOnFifos(
-  pod: Pod,
-  id: string,
-  { run, stream, wanted }: Plan & { readonly wanted: StreamExecRequest },
-  undo: UndoStack,
-): Promise<Started> {
+async function startOnFifos(pod: Pod, plan: Plan, wanted: StreamExecRequest, undo: UndoStack): Promise<Started> {
   const names = await pod.fifos.take(3);
   const pick = (index: number, asked: boolean): string | undefined => (asked ? names[index] : undefined);
   const [input, output, error] = [pick(0, wanted.stdin), pick(1, wanted.stdout), pick(2, wanted.stderr)];
   const opened: number[] = [];
-  const open = (path: string | undefined, flags: number): number | 'ignore' => {
-    if (path === undefined) return 'ignore';
+  const open = (path: string | undefined, flags: number): number => {
+    if (path === undefined) return -1;
     const fd = openSync(path, flags);
     opened.push(fd);
     return fd;
@@ -92,14 +85,14 @@ async function startOnFifos(
   try {
     // A first reader, or the other side could not open the input for writing.
     open(input, constants.O_RDONLY | constants.O_NONBLOCK);
-    const handle = await pod.streams.join(stream, { input, output, error });
+    const handle = await pod.streams.join(plan.stream, { input, output, error });
     undo.add('stream', () => handle.close());
-    const stdio: Stdio = [
+    const streams = [
       open(input, constants.O_RDONLY),
       open(output, constants.O_WRONLY),
       open(error, constants.O_WRONLY),
-    ];
-    return { handle, ...(await started(pod, id, run, stdio)) };
+    ] as const;
+    return { handle, ...(await start(pod, plan, { streams })) };
   } finally {
     for (const fd of opened) closeSync(fd);
     for (const name of names) unlinkSync(name);
@@ -107,11 +100,13 @@ async function startOnFifos(
 }
 
 /** The exit is wrapped, or waiting for the start would wait for the end. */
-function started(
+function start(
   pod: Pod,
-  id: string,
-  run: Parameters<Pod['runtime']['exec']>[1],
-  stdio: Stdio,
+  { container, files, wish }: Plan,
+  streams: Pick<ExecWish, 'streams' | 'consoleSocket'>,
 ): Promise<{ readonly exit: Promise<ProcessExit> }> {
-  return pod.exits.expect(async () => ({ exit: pod.exits.exitOf(await pod.runtime.exec(id, run, stdio)) }));
+  return pod.exits.expect(async () => {
+    const pid = await pod.runtime.exec(container.parts.target, files, { ...wish, ...streams });
+    return { exit: pod.exits.exitOf(pid) };
+  });
 }

@@ -1,0 +1,71 @@
+/** A container as the OCI runtime creates it: the process waits, its streams are ours. */
+import { closeSync } from 'node:fs';
+import type { UndoStack } from '../../src/base/undo.ts';
+import type { CreateContainerRequest } from '../../src/gen/agent/v1/agent.ts';
+import type { OciSpec } from '../../src/oci/runtime-spec.ts';
+import { killCgroup } from './cgroup.ts';
+import { type ContainerStreams, openStdio } from './container-stdio.ts';
+import type { ExecTarget } from './exec-request.ts';
+import type { ProcessExit } from './exits.ts';
+import { containerPlaces } from './places.ts';
+import type { Pod } from './pod.ts';
+
+/** A container that was created and not started. */
+export interface Created {
+  readonly target: ExecTarget;
+  readonly streams: ContainerStreams;
+  /** Closes what the agent holds of it beside its streams; again is fine. */
+  readonly release: () => void;
+  readonly exit: Promise<ProcessExit>;
+  /** Directory of its cgroup. */
+  readonly cgroup: string;
+  /** Lets the process run its program. @param ended resolves when it has ended */
+  readonly start: (ended: Promise<void>) => Promise<void>;
+}
+
+/** Runs `create` of the OCI runtime on the bundle that lies in the container's folder. */
+export async function createdByRuntime(
+  pod: Pod,
+  request: Pick<CreateContainerRequest, 'containerId' | 'stdin' | 'stdinOnce' | 'tty'>,
+  spec: OciSpec,
+  undo: UndoStack,
+): Promise<Created> {
+  const id = request.containerId;
+  const { folder } = containerPlaces(pod.settings, id);
+  const cgroup = `${pod.settings.cgroupRoot}${spec.linux.cgroupsPath}`;
+  const stdio = await openStdio(pod, request);
+  undo.add('output', () => stdio.close());
+  addUndo(pod, undo, { cgroup, runtimeId: id, folder });
+  return pod.exits.expect(async () => {
+    try {
+      const { descriptors, consoleSocket } = stdio;
+      const target = await pod.runtime.create(id, folder, { spec, stdio: descriptors, consoleSocket });
+      const start = (ended: Promise<void>): Promise<void> => pod.runtime.start(id, folder, ended);
+      const exit = pod.exits.exitOf(target.pid);
+      return { target, streams: stdio.streams, release: () => undefined, exit, cgroup, start };
+    } finally {
+      stdio.handOver();
+    }
+  });
+}
+
+/** Closes the descriptor at the first call. */
+export function once(fd: number): () => void {
+  let open: number | undefined = fd;
+  return () => {
+    if (open !== undefined) closeSync(open);
+    open = undefined;
+  };
+}
+
+/** Takes a container away again. */
+export function addUndo(
+  pod: Pod,
+  undo: UndoStack,
+  made: { readonly cgroup: string; readonly runtimeId: string; readonly folder: string },
+): void {
+  undo.add('runtime', async () => {
+    killCgroup(made.cgroup);
+    await pod.runtime.delete(made.runtimeId, made.folder);
+  });
+}
