@@ -33,8 +33,11 @@ export interface Cgroups {
 const emptyDeadlineMs = 10_000;
 const retryMs = 10;
 
-/** Looks at the host once and returns the cgroups of its version. */
-export async function detectCgroups(mount = '/sys/fs/cgroup'): Promise<Cgroups> {
+/**
+ * Looks at the host once and returns the cgroups of its version.
+ * @param standIn parent of pods that name none; one for each daemon, since it goes with its last pod
+ */
+export async function detectCgroups(mount = '/sys/fs/cgroup', standIn = 'husk'): Promise<Cgroups> {
   const unified = await exists(join(mount, 'cgroup.controllers'));
   const hierarchies: string[] = [];
   if (unified) hierarchies.push(mount);
@@ -52,20 +55,22 @@ export async function detectCgroups(mount = '/sys/fs/cgroup'): Promise<Cgroups> 
       },
     );
   }
-  return new HostCgroups(unified ? 2 : 1, hierarchies);
+  return new HostCgroups(unified ? 2 : 1, hierarchies, standIn);
 }
 
 class HostCgroups implements Cgroups {
   readonly version: 1 | 2;
   readonly #hierarchies: readonly string[];
+  readonly #standIn: string;
 
-  constructor(version: 1 | 2, hierarchies: readonly string[]) {
+  constructor(version: 1 | 2, hierarchies: readonly string[], standIn: string) {
     this.version = version;
     this.#hierarchies = hierarchies;
+    this.#standIn = standIn;
   }
 
   paths(parent: string, sandboxId: string): string[] {
-    return this.#hierarchies.map((root) => join(root, podCgroup(parent, sandboxId)));
+    return this.#hierarchies.map((root) => join(root, podCgroup(parent, sandboxId, this.#standIn)));
   }
 
   async use(directories: readonly string[]): Promise<CgroupUse> {

@@ -4,7 +4,10 @@ import { expandSlice, podCgroup } from './paths.ts';
 
 const id = 'ab'.repeat(32);
 
-test('a pod without a parent lies below husk', () => assert.equal(podCgroup('', id), 'husk/husk-abababababab'));
+test('a pod without a parent lies below the daemon’s own', () => {
+  assert.equal(podCgroup('', id), 'husk/husk-abababababab');
+  assert.equal(podCgroup('', id, 'husk-0a1b2c'), 'husk-0a1b2c/husk-abababababab');
+});
 
 test('a cgroupfs parent is taken as it is', () => {
   assert.equal(podCgroup('/kubepods/burstable/pod1', id), 'kubepods/burstable/pod1/husk-abababababab');

@@ -9,12 +9,13 @@ export const v1Controllers: readonly string[] = ['cpu', 'cpuacct', 'memory', 'pi
 /**
  * The cgroup of a pod below the mount of a hierarchy, e.g. `kubepods/burstable/pod1/husk-0123456789ab`.
  *
- * @param parent CRI's cgroup_parent: a path (cgroupfs) or a slice (systemd); empty means `husk`
+ * @param parent CRI's cgroup_parent: a path (cgroupfs) or a slice (systemd); empty means `standIn`
+ * @param standIn the parent of pods that name none
  * @throws HuskError `invalid-argument` for `..` or a name that is neither
  */
-export function podCgroup(parent: string, sandboxId: string): string {
+export function podCgroup(parent: string, sandboxId: string, standIn = 'husk'): string {
   const folder =
-    parent === '' ? 'husk' : parent.endsWith('.slice') ? expandSlice(parent) : parent.replace(/^\/+|\/+$/g, '');
+    parent === '' ? standIn : parent.endsWith('.slice') ? expandSlice(parent) : parent.replace(/^\/+|\/+$/g, '');
   const parts = folder.split('/');
   if (parts.some((part) => part === '..' || part === '.' || part === '' || part.includes('\0'))) {
     throw new HuskError(

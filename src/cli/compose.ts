@@ -1,6 +1,6 @@
 /** Puts a daemon together from its parts: the only place that knows all of them. */
 import { chmod, mkdir } from 'node:fs/promises';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import type { AgentEvents } from '../agent/agent.ts';
 import { createGatewayHub, type GatewayHub } from '../agent/gateway-hub.ts';
 import { systemClock } from '../base/clock.ts';
@@ -23,6 +23,7 @@ import { openState, type State } from '../state/open-state.ts';
 import { defaultDeadlines } from '../vm/options.ts';
 import { VmRuntime } from '../vm/vm-runtime.ts';
 import type { Config } from './config.ts';
+import { instanceName } from './instance.ts';
 import { composeNative, type NativeParts } from './native.ts';
 import { startObservation } from './observe.ts';
 import { type StreamingSettings, streamingSettings } from './streaming.ts';
@@ -34,6 +35,8 @@ import { warmTemplate } from './warm.ts';
  * services, below the ranges of user namespaces, and used by nothing else.
  */
 const uids = { gateway: 64_010, imageWorker: 64_011, template: 64_012, firstVm: 600_000, vms: 50_000 } as const;
+/** Where the daemons of this machine agree on who uses which uid; ends with the machine, as VMs do. */
+const uidLeases = '/run/husk-uids';
 const mib = 1024 * 1024;
 
 export interface Daemon {
@@ -63,7 +66,7 @@ export async function composeDaemon(config: Config, log: Log, failpoints: Failpo
   const hypervisor = closing.adopt(await openHypervisor(config, log, hub), (open) =>
     open.close(podsLeft ? 'keep' : 'release'),
   );
-  const cgroups = await detectCgroups();
+  const cgroups = await detectCgroups(undefined, instanceName(config.rootDirectory));
   const native = await composeNative(config, { network, log, clock: systemClock, failpoints });
   const { accelerator } = hypervisor.info();
   const engine = openEngine(config, { state, images, log, accelerator, native }, (events) => {
@@ -91,9 +94,10 @@ export async function composeDaemon(config: Config, log: Log, failpoints: Failpo
 }
 
 function openNetwork(config: Config, log: Log): Network {
+  const namePrefix = instanceName(config.rootDirectory);
   const folders = { configFolder: config.cniNetDir, pluginFolders: config.cniPluginDir };
   const netuse = join(config.binDirectory, 'husk-netuse');
-  return createNetwork({ ...folders, attachmentsFolder: join(config.rootDirectory, 'cni'), netuse }, log);
+  return createNetwork({ ...folders, attachmentsFolder: join(config.rootDirectory, 'cni'), netuse, namePrefix }, log);
 }
 
 function openImages(config: Config, state: State, log: Log): Promise<ClosableImageStore> {
@@ -134,7 +138,7 @@ function vmSettings(config: Config) {
     stateFolder: config.stateDirectory,
     dataFolder: config.rootDirectory,
     gatewayUid: uids.gateway,
-    uids: { first: uids.firstVm, count: uids.vms },
+    uids: { first: uids.firstVm, count: uids.vms, leases: uidLeases, owner: resolve(config.rootDirectory) },
     size: { vcpus: config.cpu, memoryMiB: config.memory },
     diskBytes: config.diskMib * mib,
     deadlines: defaultDeadlines,

@@ -19,6 +19,8 @@ import { joinTap } from './tap/join-tap.ts';
 export interface NetworkOptions extends ConfigFolders {
   /** Where it is remembered what plugins were called with; must outlive a reboot, as address leases do. */
   readonly attachmentsFolder: string;
+  /** How the names of this daemon's network namespaces begin; `husk` by default. */
+  readonly namePrefix?: string;
   /** Template for UpdateRuntimeConfig; without one the pod CIDR is only checked and logged. */
   readonly podCidrTemplate?: string;
   /** The longest that ADD of all plugins together, and DEL of each, may take. */
@@ -40,13 +42,14 @@ class HostNetwork implements Network {
   readonly #log: Log;
   readonly #loader: ConfigLoader;
   readonly #attachments: AttachmentStore;
-  readonly #namespaces = new NamedNamespaces('/run/netns');
+  readonly #namespaces: NamedNamespaces;
   readonly #asked = new Set<string>();
   #look: Promise<Map<string, InterfaceUse[]>> | undefined;
 
   constructor(options: NetworkOptions, log: Log) {
     this.#options = options;
     this.#log = log;
+    this.#namespaces = new NamedNamespaces('/run/netns', options.namePrefix);
     this.#loader = new ConfigLoader(options, log);
     this.#attachments = new AttachmentStore(options.attachmentsFolder);
   }

@@ -7,20 +7,24 @@ import { shortId } from '../base/ids.ts';
 /** Type of a mounted namespace file: NSFS_MAGIC of linux/magic.h. */
 const nsfsMagic = 0x6e736673;
 const timeoutMs = 10_000;
-const prefix = 'husk-';
 
 /** Network namespaces with a name, where `ip netns` looks for them too. */
 export class NamedNamespaces {
   readonly #folder: string;
+  readonly #prefix: string;
 
-  /** @param folder `/run/netns`; `ip -n` knows no other */
-  constructor(folder: string) {
+  /**
+   * @param folder `/run/netns`; `ip -n` knows no other
+   * @param prefix how the names of this daemon's namespaces begin
+   */
+  constructor(folder: string, prefix = 'husk') {
     this.#folder = folder;
+    this.#prefix = prefix;
   }
 
   /** The path of a pod's namespace, there or not. */
   path(sandboxId: string): string {
-    return join(this.#folder, prefix + shortId(sandboxId));
+    return join(this.#folder, `${this.#prefix}-${shortId(sandboxId)}`);
   }
 
   /**

@@ -6,6 +6,7 @@ import type { Cgroups } from '../cgroups/cgroups.ts';
 import type { Hypervisor } from '../hypervisor/hypervisor.ts';
 import type { Network } from '../network/network.ts';
 import type { PodRuntimeEvents } from '../pod/pod-runtime.ts';
+import type { UidRange } from './uid-pool.ts';
 
 export interface VmRuntimeOptions {
   readonly hypervisor: Hypervisor;
@@ -22,7 +23,7 @@ export interface VmRuntimeOptions {
   readonly dataFolder: string;
   readonly gatewayUid: number;
   /** The range of uids that VMs run as, one each. */
-  readonly uids: { readonly first: number; readonly count: number };
+  readonly uids: UidRange;
   readonly size: VmSize;
   /** Upper bound of a pod's writable disk. */
   readonly diskBytes: number;

@@ -1,15 +1,30 @@
-import { HuskError } from '../base/errors.ts';
+import { mkdirSync, readlinkSync, rmSync, symlinkSync } from 'node:fs';
+import { join } from 'node:path';
+import { HuskError, isErrno } from '../base/errors.ts';
 
-/** Host uids for VMs, one each: what escapes from one VM owns nothing of another. */
+export interface UidRange {
+  readonly first: number;
+  readonly count: number;
+  /**
+   * Folder that all daemons of the machine share, gone with a reboot. A uid that is in use is a
+   * symbolic link in it that points at the owner: made and written in one step, by one daemon only.
+   */
+  readonly leases: string;
+  /** This daemon: its root directory. */
+  readonly owner: string;
+}
+
+/**
+ * Host uids for VMs, one each: what escapes from one VM owns nothing of another, also when that
+ * belongs to another daemon.
+ */
 export class UidPool {
-  readonly #first: number;
-  readonly #count: number;
+  readonly #range: UidRange;
   readonly #taken = new Set<number>();
   #next = 0;
 
-  constructor(range: { readonly first: number; readonly count: number }) {
-    this.#first = range.first;
-    this.#count = range.count;
+  constructor(range: UidRange) {
+    this.#range = range;
   }
 
   /**
@@ -17,28 +32,56 @@ export class UidPool {
    * @throws HuskError `resource-exhausted`
    */
   take(): number {
-    for (let tries = 0; tries < this.#count; tries += 1) {
-      const uid = this.#first + this.#next;
-      this.#next = (this.#next + 1) % this.#count;
-      if (this.#taken.has(uid)) continue;
+    const { first, count } = this.#range;
+    for (let tries = 0; tries < count; tries += 1) {
+      const uid = first + this.#next;
+      this.#next = (this.#next + 1) % count;
+      if (this.#taken.has(uid) || !this.#lease(uid)) continue;
       this.#taken.add(uid);
       return uid;
     }
-    throw new HuskError(
-      'resource-exhausted',
-      `take a uid for a VM: all ${this.#count} from ${this.#first} are in use`,
-      {
-        hint: 'remove pods',
-      },
-    );
+    throw new HuskError('resource-exhausted', `take a uid for a VM: all ${count} from ${first} are in use`, {
+      hint: 'remove pods',
+    });
   }
 
   /** Marks a uid of an earlier daemon's pod as taken. */
   reserve(uid: number): void {
     this.#taken.add(uid);
+    this.#lease(uid);
   }
 
   give(uid: number): void {
     this.#taken.delete(uid);
+    if (ownerOf(this.#path(uid)) === this.#range.owner) rmSync(this.#path(uid), { force: true });
+  }
+
+  #path(uid: number): string {
+    return join(this.#range.leases, String(uid));
+  }
+
+  /**
+   * Whether it is ours now. A lease of ours that no pod stands for is left of a daemon that was killed.
+   * One of another daemon stays until a reboot, also when that daemon's folders were deleted: its VMs may run on.
+   */
+  #lease(uid: number): boolean {
+    const { leases, owner } = this.#range;
+    const path = this.#path(uid);
+    mkdirSync(leases, { recursive: true, mode: 0o700 });
+    try {
+      symlinkSync(owner, path);
+      return true;
+    } catch (caught) {
+      if (!isErrno(caught, 'EEXIST')) throw HuskError.from(caught, 'uid');
+      return ownerOf(path) === owner;
+    }
+  }
+}
+
+function ownerOf(path: string): string | undefined {
+  try {
+    return readlinkSync(path);
+  } catch {
+    return undefined;
   }
 }

@@ -13,6 +13,8 @@ import { type Cri, connectCri } from './cri.ts';
 const repository = join(import.meta.dirname, '../..');
 /** A first start boots a guest under emulation and makes a template of it: 25 s on a quiet machine with two cores. */
 const startDeadlineMs = 240_000;
+/** 10.211.0.0/24 to 10.250.255.0/24: daemons side by side hardly ever meet. */
+const subnets = 40 * 256;
 const stopDeadlineMs = 30_000;
 
 export interface DaemonOptions {
@@ -50,7 +52,7 @@ export async function startDaemon(options: DaemonOptions = {}): Promise<Daemon> 
   const folder = options.folder ?? (await mkdtemp(join(tmpdir(), 'husk-test-')));
   // The gateway and the image worker, users of their own, must get through.
   await chmod(folder, 0o711);
-  const subnet = randomInt(1, 250);
+  const subnet = randomInt(0, subnets);
   const bridge = `hsk${process.pid % 100_000}x${subnet}`;
   const cniNetDir = options.cniNetDir ?? join(folder, 'cni');
   if (options.cniNetDir === undefined) await writeBridgeConfig(cniNetDir, bridge, subnet, join(folder, 'ipam'));
@@ -169,7 +171,10 @@ export async function writeBridgeConfig(folder: string, bridge: string, subnet: 
         ipam: {
           type: 'host-local',
           dataDir: leases,
-          ranges: [[{ subnet: `10.211.${subnet}.0/24` }], [{ subnet: `fd00:211:${subnet.toString(16)}::/64` }]],
+          ranges: [
+            [{ subnet: `10.${211 + (subnet >> 8)}.${subnet & 255}.0/24` }],
+            [{ subnet: `fd00:211:${subnet.toString(16)}::/64` }],
+          ],
           routes: [{ dst: '0.0.0.0/0' }, { dst: '::/0' }],
         },
       },

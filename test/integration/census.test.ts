@@ -118,11 +118,11 @@ describe('the census', () => {
       [`+ loop devices: ${device.replace('/dev/', '')} ${disk}`],
     );
     const root = existsSync('/sys/fs/cgroup/cgroup.controllers') ? '/sys/fs/cgroup' : '/sys/fs/cgroup/pids';
-    const group = `${root}/husk-census-test`;
+    const group = `${root}/husk-census-${mark}`;
     const groups = await difference(async () => {
       mkdirSync(group);
       return () => rmdirSync(group);
-    }, 'husk-census-test');
+    }, group);
     assert.deepEqual(groups, [`+ cgroups: ${group}`]);
   });
 

@@ -1,10 +1,8 @@
 /** Faults at each step, and the daemon's death at each step: nothing is left, and a retry works. */
 import assert from 'node:assert/strict';
-import { readdir, readFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { readFile } from 'node:fs/promises';
 import { after, before, test } from 'node:test';
 import { sleep } from '../../src/base/deadline.ts';
-import { run } from '../../src/base/exec.ts';
 import {
   ContainerState,
   CreateContainerRequest,
@@ -14,6 +12,7 @@ import {
 import { busyboxImage } from '../fixtures/oci-image.ts';
 import { pushImage, startRegistry, type TestRegistry } from '../fixtures/registry.ts';
 import { type Daemon, startDaemon } from '../helpers/daemon.ts';
+import { assertHoldings, holdingsOf } from '../helpers/holdings.ts';
 import { logContent, runPod, shell, startContainer } from '../helpers/pods.ts';
 
 const image = 'docker.io/library/busybox:latest';
@@ -28,7 +27,7 @@ before(async () => {
   await daemon.cri.pullImage(PullImageRequest.fromPartial({ image: { image } }));
   const pod = await runPod(daemon);
   await removePod(pod.id);
-  clean = await holdings();
+  clean = await holdingsOf(daemon);
 });
 after(async () => {
   await daemon?.stop();
@@ -40,31 +39,6 @@ async function removePod(podSandboxId: string): Promise<void> {
   await daemon.cri.removePodSandbox({ podSandboxId });
 }
 
-/** What this daemon's pods hold on the machine. */
-async function holdings(): Promise<string[]> {
-  const names = async (folder: string): Promise<string[]> =>
-    (await readdir(folder).catch(() => [])).map((name) => `${folder}/${name}`);
-  const processes = (await run('ps', ['-eo', 'args'], { timeoutMs: 10_000 }))
-    .split('\n')
-    .filter((line) => line.includes(daemon.folder) && /qemu|husk-jail/.test(line))
-    .map((line) => line.slice(0, 80));
-  const netns = (await names('/run/netns')).filter((path) => path.includes('/husk-'));
-  const cgroups = await names('/sys/fs/cgroup/pids/husk');
-  const mounts = (await readFile('/proc/self/mountinfo', 'utf8'))
-    .split('\n')
-    .filter((line) => line.includes(daemon.folder));
-  const links = (
-    await run('ip', ['-o', 'link', 'show', 'master', daemon.bridge], { timeoutMs: 10_000 }).catch(() => '')
-  )
-    .split('\n')
-    .filter((line) => line !== '');
-  const leases = (await names(join(daemon.folder, 'ipam', daemon.bridge))).filter(
-    (path) => !/lock$|last_reserved/.test(path),
-  );
-  const files = [...(await names(join(daemon.folder, 'run/pods'))), ...(await names(join(daemon.folder, 'lib/pods')))];
-  return [...processes, ...netns, ...cgroups, ...mounts, ...links, ...leases, ...files].sort();
-}
-
 const runPlaces = ['run.prepare', 'run.netns', 'run.network', 'run.vm', 'run.tap', 'run.identity'];
 const createPlaces = ['create.log', 'create.layers', 'create.container'];
 
@@ -73,10 +47,10 @@ for (const place of runPlaces) {
     await daemon.kill();
     await daemon.restart({ HUSK_FAILPOINTS: `${place}=error*1` });
     await assert.rejects(runPod(daemon), { message: new RegExp(`stage ${place.split('.')[1]}: failpoint`) });
-    assert.deepEqual(await holdings(), clean);
+    await assertHoldings(daemon, clean);
     const retry = await runPod(daemon);
     await removePod(retry.id);
-    assert.deepEqual(await holdings(), clean);
+    await assertHoldings(daemon, clean);
   });
 }
 
@@ -93,7 +67,7 @@ test('a fault at each step of CreateContainer leaves nothing, and a retry works'
     await assert.rejects(daemon.cri.createContainer(request), { message: new RegExp(`failpoint "${place}"`) });
     await daemon.cri.createContainer(request);
     await removePod(pod.id);
-    assert.deepEqual(await holdings(), clean);
+    await assertHoldings(daemon, clean);
   }
 });
 
@@ -106,7 +80,7 @@ for (const place of [...runPlaces, ...createPlaces]) {
     await daemon.restart();
     const { items } = await daemon.cri.listPodSandbox(ListPodSandboxRequest.fromPartial({}));
     for (const { id } of items) await removePod(id);
-    assert.deepEqual(await holdings(), clean);
+    await assertHoldings(daemon, clean);
   });
 }
 
@@ -131,5 +105,5 @@ test('containers go on while the daemon is dead: no line is lost or doubled, exi
   const expected = Array.from({ length: lines }, (_, index) => `line ${index}\n`).join('');
   assert.equal(logContent(text), expected);
   await removePod(pod.id);
-  assert.deepEqual(await holdings(), clean);
+  await assertHoldings(daemon, clean);
 });

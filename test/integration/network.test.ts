@@ -1,3 +1,4 @@
+import '../helpers/private-network.ts';
 import assert from 'node:assert/strict';
 import { existsSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
