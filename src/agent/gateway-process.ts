@@ -4,7 +4,6 @@ import { createHash } from 'node:crypto';
 import { chmod, chown, mkdir, open, readFile, rm, truncate } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { credentials } from '@grpc/grpc-js';
 import { writeFileAtomic } from '../base/atomic-file.ts';
 import { sleep } from '../base/deadline.ts';
@@ -29,8 +28,9 @@ export interface GatewayProcessOptions {
   readonly folder: string;
   /** Who it runs as. Absent: whoever this process runs as, for tests. */
   readonly user?: { readonly uid: number; readonly gid: number } | undefined;
-  /** The Node to run it with. */
+  /** The Node to run it with, and the program: src/gateway/main.ts, or what it was bundled into. Both readable by the user. */
   readonly nodePath: string;
+  readonly program: string;
   /** JSON for its standard input; a gateway that was started with another one is replaced. */
   readonly settings: string;
   readonly log: Log;
@@ -105,17 +105,16 @@ export class GatewayProcess {
   }
 
   async #start(): Promise<void> {
-    const { folder, user, nodePath, settings, log } = this.#options;
+    const { folder, user, nodePath, program, settings, log } = this.#options;
     await mkdir(folder, { recursive: true, mode: 0o711 });
     await mkdir(this.#runFolder, { recursive: true, mode: 0o700 });
     await chmod(this.#runFolder, 0o700);
     if (user !== undefined) await chown(this.#runFolder, user.uid, user.gid);
-    const main = fileURLToPath(new URL('../gateway/main.ts', import.meta.url));
     const node = [
       nodePath,
       `--max-old-space-size=${heapMegabytes}`,
       '--disallow-code-generation-from-strings',
-      main,
+      program,
       '--socket',
       this.socket,
     ];

@@ -26,6 +26,7 @@ import type { Config } from './config.ts';
 import { instanceName } from './instance.ts';
 import { composeNative, type NativeParts } from './native.ts';
 import { startObservation } from './observe.ts';
+import { type Programs, placePrograms } from './programs.ts';
 import { type StreamingSettings, streamingSettings } from './streaming.ts';
 import { version } from './version.ts';
 import { warmTemplate } from './warm.ts';
@@ -54,13 +55,14 @@ export async function composeDaemon(config: Config, log: Log, failpoints: Failpo
   await using closing = new AsyncDisposableStack();
   await makeFolders(config);
   const state = closing.adopt(openState(config.rootDirectory, log), (open) => open.close());
+  const programs = await placePrograms(config.binDirectory, join(config.rootDirectory, 'programs'), process.execPath);
   const network = openNetwork(config, log);
-  const images = closing.adopt(await openImages(config, state, log), (store) => store.close());
+  const images = closing.adopt(await openImages(config, programs, state, log), (store) => store.close());
   // The hub is needed by the runtime, and the runtime's ears by the hub: events wait for what is made below.
   const ears = Promise.withResolvers<AgentEvents>();
   let podsLeft = false;
   const streaming = await streamingSettings(config);
-  const hub = closing.adopt(await openHub(config, { log, events: ears.promise, streaming }), (open) =>
+  const hub = closing.adopt(await openHub(config, { programs, log, events: ears.promise, streaming }), (open) =>
     podsLeft ? open.close() : open.shutdown(),
   );
   const hypervisor = closing.adopt(await openHypervisor(config, log, hub), (open) =>
@@ -100,12 +102,12 @@ function openNetwork(config: Config, log: Log): Network {
   return createNetwork({ ...folders, attachmentsFolder: join(config.rootDirectory, 'cni'), netuse, namePrefix }, log);
 }
 
-function openImages(config: Config, state: State, log: Log): Promise<ClosableImageStore> {
+function openImages(config: Config, programs: Programs, state: State, log: Log): Promise<ClosableImageStore> {
   return createImageStore({
     folder: join(config.rootDirectory, 'images'),
     images: state.records('image', parseImageRecord),
     holds: state.records('image-hold', parseHoldRecord),
-    worker: { uid: uids.imageWorker, gid: uids.imageWorker, nodePath: process.execPath },
+    worker: { uid: uids.imageWorker, gid: uids.imageWorker, nodePath: programs.node, program: programs.imageWorker },
     log,
     registryConfigFolder: config.registryConfigDir,
   });
@@ -165,20 +167,21 @@ async function makeFolders(config: Config): Promise<void> {
   }
 }
 
+interface HubParts {
+  readonly programs: Programs;
+  readonly log: Log;
+  readonly events: Promise<AgentEvents>;
+  readonly streaming: StreamingSettings;
+}
+
 /** The gateway goes on for the pods' streams when the daemon ends; without pods it ends too. */
-function openHub(
-  config: Config,
-  {
-    log,
-    events,
-    streaming,
-  }: { readonly log: Log; readonly events: Promise<AgentEvents>; readonly streaming: StreamingSettings },
-): Promise<GatewayHub> {
+function openHub(config: Config, { programs, log, events, streaming }: HubParts): Promise<GatewayHub> {
   const user = { uid: uids.gateway, gid: uids.gateway };
   return createGatewayHub({
     folder: join(config.stateDirectory, 'gateway'),
     user,
-    nodePath: process.execPath,
+    nodePath: programs.node,
+    program: programs.gateway,
     settings: JSON.stringify({ streaming }),
     log,
     events,

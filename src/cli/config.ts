@@ -80,7 +80,7 @@ export const settings = {
     value: 'DIR',
     parse: text,
     fallback: '/usr/lib/husk/bin',
-    help: 'folder of the C programs',
+    help: "folder of husk's programs",
   }),
   cniNetDir: setting({
     flag: 'cni-net-dir',

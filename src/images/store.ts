@@ -3,7 +3,6 @@ import { HuskError, isKind } from '../base/errors.ts';
 import type { Digest } from '../base/ids.ts';
 import type { Log } from '../base/log.ts';
 import type { RecordStore } from '../base/records.ts';
-import { prepareCodeCache } from './code-cache.ts';
 import { areFor } from './credentials.ts';
 import { Flights } from './flights.ts';
 import { loadHosts } from './host-files.ts';
@@ -52,11 +51,7 @@ const maxRounds = 3;
  */
 export async function createImageStore(options: ImageStoreOptions): Promise<ClosableImageStore> {
   const files = await LayerFiles.open(options.folder);
-  const codeCache = await prepareCodeCache(options.folder, options.worker).catch((cause: unknown) => {
-    options.log.warn({ cause }, 'the image worker could not be compiled ahead: pulls start slower');
-    return undefined;
-  });
-  const store = new Store({ ...options, worker: { ...options.worker, codeCache } }, files);
+  const store = new Store(options, files);
   await store.sweep();
   return store;
 }

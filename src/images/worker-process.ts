@@ -1,6 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { StringDecoder } from 'node:string_decoder';
 import { HuskError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
@@ -18,10 +17,9 @@ export interface WorkerIdentity {
   /** Nobody else on the node may have this uid. */
   readonly uid: number;
   readonly gid: number;
-  /** The Node to run; readable by the uid. */
+  /** The Node to run, and the program: src/images/worker/main.ts, or what it was bundled into. Both readable by the uid. */
   readonly nodePath: string;
-  /** Compiled code of the worker, see `prepareCodeCache`. */
-  readonly codeCache?: string | undefined;
+  readonly program: string;
 }
 
 /** V8's heap, in MiB: names of a layer's entries are the most it holds. */
@@ -29,9 +27,6 @@ const heapMiB = 512;
 /** Bytes of private memory: heap, zstd windows (128 MiB each) and slack. */
 const dataBytes = 3 * 1024 ** 3;
 const maxFiles = 256;
-
-/** The worker's program. */
-export const workerEntry: string = join(import.meta.dirname, 'worker', 'main.ts');
 
 /** A running worker. */
 export class WorkerProcess {
@@ -52,7 +47,6 @@ export class WorkerProcess {
       env: {
         PATH: '/usr/sbin:/usr/bin:/sbin:/bin',
         LC_ALL: 'C',
-        ...(identity.codeCache === undefined ? {} : { NODE_COMPILE_CACHE: identity.codeCache }),
       },
       stdio: ['pipe', 'pipe', 'pipe'],
     });
@@ -158,12 +152,12 @@ export function workerArgv(job: Job, identity: WorkerIdentity): string[] {
     // Dropping ids clears the death signal that unshare asked for: asked for again.
     ...dropRights(identity),
     ...['prlimit', ...limits, '--'],
-    ...[identity.nodePath, `--max-old-space-size=${heapMiB}`, workerEntry],
+    ...[identity.nodePath, `--max-old-space-size=${heapMiB}`, identity.program],
   ];
 }
 
 /** The command line that takes every right away before what follows it is run. */
-export function dropRights(identity: WorkerIdentity): string[] {
+function dropRights(identity: WorkerIdentity): string[] {
   const ids = ['--reuid', String(identity.uid), '--regid', String(identity.gid), '--clear-groups', '--no-new-privs'];
   const capabilities = ['--bounding-set=-all', '--inh-caps=-all', '--ambient-caps=-all'];
   return ['setpriv', ...ids, ...capabilities, '--pdeathsig', 'KILL', '--'];
