@@ -21,7 +21,9 @@ import { PodEngine, type PodEngineOptions } from '../pod/engine/pod-engine.ts';
 import { parseContainerRecord, parseSandboxRecord } from '../pod/parse-records.ts';
 import { openState, type State } from '../state/open-state.ts';
 import { defaultDeadlines } from '../vm/options.ts';
+import { UidPool } from '../vm/uid-pool.ts';
 import { VmRuntime } from '../vm/vm-runtime.ts';
+import { recordedUids } from '../vm/vm-state.ts';
 import type { Config } from './config.ts';
 import { instanceName } from './instance.ts';
 import { composeNative, type NativeParts } from './native.ts';
@@ -73,7 +75,7 @@ export async function composeDaemon(config: Config, log: Log, failpoints: Failpo
   const { accelerator } = hypervisor.info();
   const engine = openEngine(config, { state, images, log, accelerator, native }, (events) => {
     const parts = { hypervisor, network, hub, cgroups, events, log, clock: systemClock, failpoints };
-    const vm = new VmRuntime({ ...parts, ...vmSettings(config) });
+    const vm = new VmRuntime({ ...parts, ...vmSettings(config), uids: openUids(config, state) });
     ears.resolve(vm.agentEvents);
     return native.make === undefined
       ? { vm }
@@ -135,12 +137,16 @@ function openEngine(config: Config, parts: EngineParts, runtimes: PodEngineOptio
   });
 }
 
+function openUids(config: Config, state: State): UidPool {
+  const range = { first: uids.firstVm, count: uids.vms, leases: uidLeases, owner: resolve(config.rootDirectory) };
+  return new UidPool(range, recordedUids(state.records('sandbox', parseSandboxRecord).list()));
+}
+
 function vmSettings(config: Config) {
   return {
     stateFolder: config.stateDirectory,
     dataFolder: config.rootDirectory,
     gatewayUid: uids.gateway,
-    uids: { first: uids.firstVm, count: uids.vms, leases: uidLeases, owner: resolve(config.rootDirectory) },
     size: { vcpus: config.cpu, memoryMiB: config.memory },
     diskBytes: config.diskMib * mib,
     deadlines: defaultDeadlines,

@@ -6,7 +6,7 @@ import type { Cgroups } from '../cgroups/cgroups.ts';
 import type { Hypervisor } from '../hypervisor/hypervisor.ts';
 import type { Network } from '../network/network.ts';
 import type { PodRuntimeEvents } from '../pod/pod-runtime.ts';
-import type { UidRange } from './uid-pool.ts';
+import type { UidPool } from './uid-pool.ts';
 
 export interface VmRuntimeOptions {
   readonly hypervisor: Hypervisor;
@@ -22,8 +22,8 @@ export interface VmRuntimeOptions {
   /** Folder for the pods' disks. */
   readonly dataFolder: string;
   readonly gatewayUid: number;
-  /** The range of uids that VMs run as, one each. */
-  readonly uids: UidRange;
+  /** The uids that VMs run as, one each. */
+  readonly uids: UidPool;
   readonly size: VmSize;
   /** Upper bound of a pod's writable disk. */
   readonly diskBytes: number;

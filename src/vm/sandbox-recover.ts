@@ -7,22 +7,19 @@ import { logPaths } from './container-create.ts';
 import { type ContainerLog, openContainerLog } from './container-log.ts';
 import { type LivePod, livePod } from './live-pod.ts';
 import type { VmRuntimeOptions } from './options.ts';
-import type { UidPool } from './uid-pool.ts';
 import { parseVmState } from './vm-state.ts';
 import { vmVolumes } from './vm-volumes.ts';
 
 interface Recovery {
   readonly options: VmRuntimeOptions;
-  readonly uids: UidPool;
   readonly record: SandboxRecord;
   readonly containers: readonly ContainerRecord[];
 }
 
 /** The pod, with its logs open where they stood; undefined when its VM is gone. */
-export async function recoverPod({ options, uids, record, containers }: Recovery): Promise<LivePod | undefined> {
+export async function recoverPod({ options, record, containers }: Recovery): Promise<LivePod | undefined> {
   const state = parseVmState(record.status.runtimeState);
   if (state === undefined) return undefined;
-  uids.reserve(state.uid);
   if (state.vm === undefined) return undefined;
   const vm = await options.hypervisor.reattach(state.vm);
   if (vm === undefined) return undefined;

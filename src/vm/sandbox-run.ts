@@ -18,7 +18,6 @@ import { type LivePod, livePod } from './live-pod.ts';
 import type { VmRuntimeOptions } from './options.ts';
 import { podFolders } from './pod-places.ts';
 import { cgroupMemoryBytes, vmSize } from './size.ts';
-import type { UidPool } from './uid-pool.ts';
 import type { VmPodState } from './vm-state.ts';
 import { vmVolumes } from './vm-volumes.ts';
 
@@ -34,7 +33,6 @@ export interface StartedPod {
 
 interface Start {
   readonly options: VmRuntimeOptions;
-  readonly uids: UidPool;
   readonly record: SandboxRecord;
   readonly config: PodSandboxConfig;
   readonly signal: AbortSignal;
@@ -74,9 +72,9 @@ export function startPod(input: Omit<Start, 'timeline' | 'undo'>): Promise<Start
 }
 
 /** What the VM is to be, without making anything but the claim on a uid. */
-function makePlan({ options, uids, record, config, undo }: Start): Omit<VmConfig, 'cgroupPaths'> {
-  const uid = uids.take();
-  undo.add('uid', () => uids.give(uid));
+function makePlan({ options, record, config, undo }: Start): Omit<VmConfig, 'cgroupPaths'> {
+  const uid = options.uids.take();
+  undo.add('uid', () => options.uids.give(uid));
   const folders = podFolders(options, record.id);
   return {
     id: record.id,

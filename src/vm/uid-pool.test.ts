@@ -16,8 +16,8 @@ describe('the uids of VMs', () => {
   });
   after(() => rmSync(folder, { recursive: true }));
 
-  const pool = (owner: string): UidPool =>
-    new UidPool({ first: 700, count: 3, leases: join(folder, 'leases'), owner: join(folder, owner) });
+  const pool = (owner: string, ...held: number[]): UidPool =>
+    new UidPool({ first: 700, count: 3, leases: join(folder, 'leases'), owner: join(folder, owner) }, held);
 
   it('are never the same for two daemons', () => {
     const [a, b] = [pool('a'), pool('b')];
@@ -35,19 +35,18 @@ describe('the uids of VMs', () => {
     assert.notEqual(a.take(), first);
   });
 
-  it('are taken again by the daemon that was killed holding them, unless a pod stands for them', () => {
+  it('are given back by the daemon that was killed holding them, unless a pod stands for them', () => {
     const dead = pool('a');
     const [kept, lost] = [dead.take(), dead.take()];
-    const again = pool('a');
-    again.reserve(kept);
+    const other = pool('b').take();
+    const again = pool('a', kept);
+    assert.deepEqual(readdirSync(join(folder, 'leases')), [String(kept), String(other)]);
     assert.equal(again.take(), lost);
   });
 
   it('are not given back by a daemon that does not hold them', () => {
-    const [a, b] = [pool('a'), pool('b')];
-    const uid = a.take();
-    b.reserve(uid);
-    b.give(uid);
+    const uid = pool('a').take();
+    pool('b', uid).give(uid);
     assert.deepEqual(readdirSync(join(folder, 'leases')), [String(uid)]);
   });
 });

@@ -1,4 +1,4 @@
-import { mkdirSync, readlinkSync, rmSync, symlinkSync } from 'node:fs';
+import { mkdirSync, readdirSync, readlinkSync, rmSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { HuskError, isErrno } from '../base/errors.ts';
 
@@ -23,8 +23,18 @@ export class UidPool {
   readonly #taken = new Set<number>();
   #next = 0;
 
-  constructor(range: UidRange) {
+  /**
+   * Takes up the uids of pods that an earlier daemon left, and gives back what it held for no pod.
+   * @param held those that a record names
+   */
+  constructor(range: UidRange, held: readonly number[]) {
     this.#range = range;
+    mkdirSync(range.leases, { recursive: true, mode: 0o700 });
+    for (const uid of held) {
+      this.#taken.add(uid);
+      this.#lease(uid);
+    }
+    for (const name of readdirSync(range.leases)) if (!this.#taken.has(Number(name))) this.give(Number(name));
   }
 
   /**
@@ -45,12 +55,6 @@ export class UidPool {
     });
   }
 
-  /** Marks a uid of an earlier daemon's pod as taken. */
-  reserve(uid: number): void {
-    this.#taken.add(uid);
-    this.#lease(uid);
-  }
-
   give(uid: number): void {
     this.#taken.delete(uid);
     if (ownerOf(this.#path(uid)) === this.#range.owner) rmSync(this.#path(uid), { force: true });
@@ -61,13 +65,11 @@ export class UidPool {
   }
 
   /**
-   * Whether it is ours now. A lease of ours that no pod stands for is left of a daemon that was killed.
-   * One of another daemon stays until a reboot, also when that daemon's folders were deleted: its VMs may run on.
+   * Whether it is ours now. One of another daemon stays until a reboot, also when that daemon's folders were deleted: its VMs may run on.
    */
   #lease(uid: number): boolean {
-    const { leases, owner } = this.#range;
+    const { owner } = this.#range;
     const path = this.#path(uid);
-    mkdirSync(leases, { recursive: true, mode: 0o700 });
     try {
       symlinkSync(owner, path);
       return true;

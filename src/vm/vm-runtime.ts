@@ -17,7 +17,6 @@ import { podUse } from './pod-use.ts';
 import { recoverPod } from './sandbox-recover.ts';
 import { startPod } from './sandbox-run.ts';
 import { removePod, stopPod } from './sandbox-teardown.ts';
-import { UidPool } from './uid-pool.ts';
 import { vmEvents } from './vm-events.ts';
 
 /** CRI: each stream of ExecSync is cut at 16 MiB. */
@@ -32,14 +31,12 @@ export class VmRuntime implements PodRuntime {
   /** To be given to the agent hub. */
   readonly agentEvents: AgentEvents;
   readonly #options: VmRuntimeOptions;
-  readonly #uids: UidPool;
   readonly #pods = new Map<string, Promise<LivePod>>();
   /** Pods that were stopped to the end: CRI stops again on removal, and a second DEL of all plugins is dear. */
   readonly #stopped = new Set<string>();
 
   constructor(options: VmRuntimeOptions) {
     this.#options = options;
-    this.#uids = new UidPool(options.uids);
     this.agentEvents = vmEvents(options, {
       find: async (id) => this.#pods.get(id)?.catch(() => undefined),
       lost: (id, reason) => void this.#lose(id, reason),
@@ -51,7 +48,7 @@ export class VmRuntime implements PodRuntime {
     config: PodSandboxConfig,
     signal: AbortSignal,
   ): Promise<Pick<SandboxStatus, 'ips' | 'runtimeState' | 'timeline'>> {
-    const started = startPod({ options: this.#options, uids: this.#uids, record, config, signal });
+    const started = startPod({ options: this.#options, record, config, signal });
     const { pod, status, timeline } = await this.#adopt(record.id, started);
     this.#watch(record.id, pod);
     void this.#stampFirstAnswer(record.id, pod, timeline);
@@ -75,7 +72,7 @@ export class VmRuntime implements PodRuntime {
     await this.stopSandbox(record);
     const uid = await removePod(this.#options, record);
     this.#stopped.delete(record.id);
-    if (uid !== undefined) this.#uids.give(uid);
+    if (uid !== undefined) this.#options.uids.give(uid);
   }
 
   async sweep(record: SandboxRecord): Promise<void> {
@@ -83,7 +80,7 @@ export class VmRuntime implements PodRuntime {
   }
 
   async recover(record: SandboxRecord, containers: readonly ContainerRecord[]): Promise<boolean> {
-    const recovered = recoverPod({ options: this.#options, uids: this.#uids, record, containers });
+    const recovered = recoverPod({ options: this.#options, record, containers });
     const { pod } = await this.#adopt(
       record.id,
       recovered.then((found) => {

@@ -1,6 +1,7 @@
 /** What the VM runtime remembers of a pod in its record. */
-import { HuskError } from '../base/errors.ts';
+import { HuskError, isKind } from '../base/errors.ts';
 import type { VmRef } from '../hypervisor/hypervisor.ts';
+import type { SandboxRecord } from '../pod/records.ts';
 
 export interface VmPodState {
   readonly uid: number;
@@ -23,6 +24,20 @@ export function parseVmState(value: unknown): VmPodState | undefined {
   throw new HuskError('data-loss', 'read the VM state of a pod record: not a shape this version knows', {
     hint: 'remove the pod',
   });
+}
+
+/** The uids that records of VM pods name: also a pod that is stopped has files of its uid. */
+export function recordedUids(records: readonly SandboxRecord[]): number[] {
+  return records
+    .filter(({ runtime }) => runtime === 'vm')
+    .flatMap(({ status }) => {
+      try {
+        return parseVmState(status.runtimeState)?.uid ?? [];
+      } catch (caught) {
+        if (isKind(caught, 'data-loss')) return [];
+        throw caught;
+      }
+    });
 }
 
 function isVmState(value: unknown): value is VmPodState {
