@@ -92,8 +92,8 @@ crictl: ## Build crictl and critest of cri-tools into build/bin/cri-tools-CRI_TO
 BENCH_FLAGS = $(if $(QUICK),--quick) $(if $(ONLY),--only=$(ONLY)) $(if $(SET),--set=$(SET)) $(if $(OUT),--out=$(abspath $(OUT))) $(if $(HOST),--host=$(HOST))
 
 # HOST=user@machine: over there.
-bench: setup $(if $(HOST),,build-c guest-image) ## Measure beside containerd: 20 minutes, or QUICK=1 in 3 (test/bench/README.md)
-	@tools/open-tree.sh node test/bench/main.ts $(BENCH_FLAGS)
+bench: setup $(if $(HOST),,programs guest-image) ## Measure beside containerd: 20 minutes, or QUICK=1 in 3 (test/bench/README.md)
+	@node test/bench/main.ts $(BENCH_FLAGS)
 
 install: setup programs guest-image ## Install into DESTDIR/PREFIX (default /usr)
 	@tools/install.sh '$(DESTDIR)' '$(PREFIX)'

@@ -22,6 +22,11 @@
  * No byte of a SYNC is passed on: what may be the start of one is held back, and released as
  * soon as it turns out otherwise or nothing follows for 20 ms.
  *
+ * What a session carries can hold anything, a SYNC too (the input of an exec). So the first 16
+ * digits of a nonce are the key of the VM's link, which only the host knows: with another key
+ * than that of the session's GO, a SYNC in mid-stream is what it was sent as, bytes of the
+ * session. A session whose key is 16 zeros ends at any SYNC: the template's, before any key.
+ *
  * Usage: husk-relay [--port-fd N] [--agent PATH] [--sys PATH]
  * Without --port-fd the port is looked up by its name husk.agent.0.
  */
@@ -44,6 +49,7 @@
 #define PORTS "/sys/class/virtio-ports"
 #define WORD 10
 #define NONCE 32
+#define KEY 16
 #define FRAME (WORD + NONCE + 1)
 #define CAPACITY 65536
 #define SHORT_WAIT_MS 20
@@ -56,6 +62,7 @@
 
 static const char sync_word[] = "HUSK-SYNC ", echo_word[] = "HUSK-ECHO ", go_word[] = "HUSK-GO:: ";
 static const char init_word[] = "HUSK-INIT ", done_word[] = "HUSK-DONE ";
+static const char no_key[] = "0000000000000000";
 
 struct buffer {
 	size_t start, end;
@@ -68,6 +75,7 @@ static struct {
 	bool linked;            /* a session runs: GO was seen */
 	bool nonce_known;       /* nonce holds that of the latest SYNC */
 	char nonce[NONCE];
+	char key[KEY];          /* of the session that runs */
 	char frame[FRAME];      /* what may become a frame */
 	size_t frame_length;
 	int sys_in, sys_out;    /* pipes of the running husk-sys */
@@ -230,6 +238,10 @@ static void take_batch_byte(char byte)
 static void take_frame(void)
 {
 	const char *nonce = relay.frame + WORD;
+	if (relay.linked && memcmp(relay.key, no_key, KEY) != 0 && memcmp(relay.key, nonce, KEY) != 0) {
+		release_frame(FRAME);
+		return;
+	}
 	relay.frame_length = 0;
 	if (has_word(init_word, WORD)) {
 		relay.in_batch = relay.nonce_known && memcmp(nonce, relay.nonce, NONCE) == 0;
@@ -237,8 +249,10 @@ static void take_frame(void)
 		return;
 	}
 	if (has_word(go_word, WORD)) {
-		if (relay.nonce_known && memcmp(nonce, relay.nonce, NONCE) == 0)
+		if (relay.nonce_known && memcmp(nonce, relay.nonce, NONCE) == 0) {
+			memcpy(relay.key, nonce, KEY);
 			relay.linked = true;
+		}
 		relay.nonce_known = false;
 		return;
 	}

@@ -61,7 +61,10 @@ let arrivals: EventEmitter;
 /** Sessions that a handshake has opened: the relay connects to the agent ahead of each. */
 let used: number;
 
-const newNonce = (): string => randomBytes(16).toString('hex');
+/** The key of the link: nonces of the host begin with it, those of strangers do not. */
+const key = randomBytes(8).toString('hex');
+const newNonce = (): string => key + randomBytes(8).toString('hex');
+const strangeNonce = (): string => randomBytes(16).toString('hex');
 const sync = (nonce: string): string => `HUSK-SYNC ${nonce}\n`;
 const echo = (nonce: string): string => `HUSK-ECHO ${nonce}\n`;
 const go = (nonce: string): string => `HUSK-GO:: ${nonce}\n`;
@@ -201,6 +204,23 @@ test('an INIT without its SYNC, or with a length beyond the cap, runs nothing', 
   await assert.rejects(readFile(file), { code: 'ENOENT' });
 });
 
+test('a SYNC in mid-stream that does not hold the key of the link is bytes of the session', async () => {
+  const nonce = newNonce();
+  const { received } = await connect(nonce);
+  const near = (nonce.startsWith('f') ? 'e' : 'f') + nonce.slice(1);
+  const sent = [strangeNonce(), near, '0'.repeat(32)].map((other) => `<${sync(other)}${go(other)}>`).join('');
+  port.write(sent);
+  await received.until('all bytes', () => received.bytes.length >= sent.length);
+  assert.equal(received.bytes.toString(), sent);
+  assert.equal(received.closed, false);
+});
+
+test('a session without a key ends at any SYNC', async () => {
+  const first = await connect('0'.repeat(16) + newNonce().slice(16));
+  await connect(strangeNonce());
+  await first.received.until('the end of the session', () => first.received.closed);
+});
+
 test('a SYNC in mid-stream ends the session, and no byte of it reaches the agent', async () => {
   const first = await connect();
   port.write('before');
@@ -296,14 +316,6 @@ function noise(nonce: string, frames: readonly string[]): Buffer {
   return Buffer.concat(parts);
 }
 
-/** Noise that holds no whole SYNC: a cut one and a random newline behind it make one, which ends the session by design. */
-function noiseWithoutSync(nonce: string, frames: readonly string[]): Buffer {
-  for (;;) {
-    const bytes = noise(nonce, frames);
-    if (!/HUSK-SYNC [0-9a-f]{32}\n/.test(bytes.toString('latin1'))) return bytes;
-  }
-}
-
 function writeInPieces(bytes: Buffer): void {
   let start = 0;
   while (start < bytes.length) {
@@ -319,10 +331,15 @@ test(`after ${fuzzRounds} hostile streams the relay still opens clean sessions`,
   for (let round = 0; round < fuzzRounds; round += 1) {
     const nonce = newNonce();
     // Between sessions, or in the one before: anything at all.
-    writeInPieces(noise(nonce, [sync(newNonce()), go(newNonce()), echo(nonce), `${sync(newNonce())}${go(nonce)}`]));
-    const session = await connect();
-    // In a session: anything but a whole SYNC arrives as it was sent.
-    const sent = noiseWithoutSync(nonce, [sync(nonce).slice(0, 42), go(nonce), echo(nonce), 'HUSK-SYNC HUSK-SYNC ']);
+    const earlier = newNonce();
+    const others = [sync(strangeNonce()), go(strangeNonce()), `${sync(strangeNonce())}${go(nonce)}`];
+    const frames = [...others, sync(earlier), go(newNonce()), echo(nonce)];
+    writeInPieces(noise(nonce, frames));
+    const session = await connect(nonce);
+    // In a session: anything but a whole SYNC with the link's key arrives as it was sent.
+    const stranger = strangeNonce();
+    const cut = [sync(stranger), sync(nonce).slice(0, 30), sync(stranger).slice(0, 42), 'HUSK-SYNC HUSK-SYNC '];
+    const sent = noise(nonce, [...cut, go(nonce), echo(nonce)]);
     writeInPieces(sent);
     if (round % 2 === 0) {
       const { received } = session;

@@ -22,7 +22,7 @@ export function agentContract(name: string, make: () => Promise<ContractSubject>
 
   test(`${name}: a container is created, runs, is stopped and removed`, async () => {
     await using subject = await make();
-    const { agent } = await subject.hub.attach({ ...subject.vm, resume: [] }, call);
+    const { agent } = await subject.hub.attach({ ...subject.vm, linkKey: 'feedfacecafebeef', resume: [] }, call);
     const { user } = await agent.createContainer(createRequest(id), call);
     assert.deepEqual(user, { uid: 0, gid: 0, supplementalGroups: [] });
     assert.equal((await agent.startContainer(id, call)).startedAtNs > 0n, true);
@@ -38,13 +38,13 @@ export function agentContract(name: string, make: () => Promise<ContractSubject>
 
   test(`${name}: a container that is not there is not found`, async () => {
     await using subject = await make();
-    const { agent } = await subject.hub.attach({ ...subject.vm, resume: [] }, call);
+    const { agent } = await subject.hub.attach({ ...subject.vm, linkKey: 'feedfacecafebeef', resume: [] }, call);
     await assert.rejects(agent.startContainer(id, call), (caught) => isKind(caught, 'not-found'));
   });
 
   test(`${name}: the log is complete before the exit is told`, async () => {
     await using subject = await make();
-    const { agent } = await subject.hub.attach({ ...subject.vm, resume: [] }, call);
+    const { agent } = await subject.hub.attach({ ...subject.vm, linkKey: 'feedfacecafebeef', resume: [] }, call);
     await agent.createContainer(createRequest(id), call);
     await agent.startContainer(id, call);
     subject.write(id, 'first');
@@ -57,7 +57,7 @@ export function agentContract(name: string, make: () => Promise<ContractSubject>
 
   test(`${name}: ExecSync gives output up to the cap, and the exit code`, async () => {
     await using subject = await make();
-    const { agent } = await subject.hub.attach({ ...subject.vm, resume: [] }, call);
+    const { agent } = await subject.hub.attach({ ...subject.vm, linkKey: 'feedfacecafebeef', resume: [] }, call);
     await agent.createContainer(createRequest(id), call);
     const result = await agent.execSync({
       containerId: id,
@@ -80,7 +80,7 @@ export function agentContract(name: string, make: () => Promise<ContractSubject>
 
   test(`${name}: a VM that was detached is unavailable; to detach it again is fine`, async () => {
     await using subject = await make();
-    const { agent } = await subject.hub.attach({ ...subject.vm, resume: [] }, call);
+    const { agent } = await subject.hub.attach({ ...subject.vm, linkKey: 'feedfacecafebeef', resume: [] }, call);
     await subject.hub.detach(subject.vm.id);
     await subject.hub.detach(subject.vm.id);
     await assert.rejects(agent.listContainers(call), (caught) => isKind(caught, 'unavailable'));
@@ -89,8 +89,9 @@ export function agentContract(name: string, make: () => Promise<ContractSubject>
   test(`${name}: a cancelled attach is cancelled`, async () => {
     await using subject = await make();
     const signal = AbortSignal.abort();
-    await assert.rejects(subject.hub.attach({ ...subject.vm, resume: [] }, { ...call, signal }), (caught) =>
-      isKind(caught, 'cancelled'),
+    await assert.rejects(
+      subject.hub.attach({ ...subject.vm, linkKey: 'feedfacecafebeef', resume: [] }, { ...call, signal }),
+      (caught) => isKind(caught, 'cancelled'),
     );
   });
 }

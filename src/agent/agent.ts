@@ -77,15 +77,21 @@ export interface AgentEvents {
   onLinkLost(vmId: string, reason: string): void;
 }
 
+/** The VM whose agent is wanted. */
+export interface AttachRequest {
+  readonly id: string;
+  readonly agentSocket: string;
+  /** 16 lower-case hex digits, the same for each attach of the VM; see `newLinkKey`. */
+  readonly linkKey: string;
+  readonly resume: readonly ContainerOffsets[];
+}
+
 export interface AgentHub {
   /**
    * Opens the link to a VM and waits for the agent's first answer.
    * @throws HuskError `deadline-exceeded`, `unavailable`
    */
-  attach(
-    vm: { readonly id: string; readonly agentSocket: string; readonly resume: readonly ContainerOffsets[] },
-    options: CallOptions,
-  ): Promise<{ readonly agent: Agent; readonly hello: HelloResponse }>;
+  attach(vm: AttachRequest, options: CallOptions): Promise<{ readonly agent: Agent; readonly hello: HelloResponse }>;
   /**
    * Opens the link to a VM that has no identity yet and gives it this one, before anything reaches its agent.
    * The agent's first answer is not waited for: calls wait for it, and `onLinkLost` tells when it
@@ -93,7 +99,7 @@ export interface AgentHub {
    * @throws HuskError `internal` with what the guest could not do, `deadline-exceeded`, `unavailable`
    */
   attachNew(
-    vm: { readonly id: string; readonly agentSocket: string; readonly configure: ConfigureSandboxRequest },
+    vm: Omit<AttachRequest, 'resume'> & { readonly configure: ConfigureSandboxRequest },
     options: CallOptions,
   ): Promise<{ readonly agent: Agent; readonly configured: ConfigureSandboxResponse }>;
   detach(vmId: string): Promise<void>;

@@ -4,7 +4,7 @@ import { describeError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import { type ContainerOffsets, Stream } from '../gen/agent/v1/agent.ts';
 import type { LogChunk, SessionRequest, VmContainerExited } from '../gen/gateway/v1/gateway.ts';
-import type { AgentEvents } from './agent.ts';
+import type { AgentEvents, AttachRequest } from './agent.ts';
 
 const firstRetryMs = 200;
 const longestRetryMs = 5_000;
@@ -15,6 +15,7 @@ type Offsets = { stdout: bigint; stderr: bigint };
 export class AttachedVm {
   readonly id: string;
   readonly agentSocket: string;
+  readonly linkKey: string;
   readonly #log: Log;
   readonly #closed = new AbortController();
   readonly #offsets = new Map<string, Offsets>();
@@ -27,12 +28,10 @@ export class AttachedVm {
   attached = false;
   lost = false;
 
-  constructor(
-    vm: { readonly id: string; readonly agentSocket: string; readonly resume: readonly ContainerOffsets[] },
-    log: Log,
-  ) {
+  constructor(vm: AttachRequest, log: Log) {
     this.id = vm.id;
     this.agentSocket = vm.agentSocket;
+    this.linkKey = vm.linkKey;
     this.#log = log;
     this.advance(vm.resume);
   }

@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { sleep } from '../base/deadline.ts';
 import { isKind } from '../base/errors.ts';
 import type { Agent } from './agent.ts';
-import { createRequest, type FakeGuest, GatewayHarness, testId } from './testing/harness.ts';
+import { createRequest, type FakeGuest, GatewayHarness, testId, testLinkKey } from './testing/harness.ts';
 
 const a = testId('a');
 const call = { timeoutMs: 5_000 };
@@ -50,7 +50,7 @@ test('calls, output and exits go through the gateway', async () => {
 test('a missing channel is an error at the deadline, and the next try works', async () => {
   await using harness = await GatewayHarness.start();
   const guest = await harness.guest('vm1');
-  const vm = { id: 'vm1', agentSocket: `${guest.channel.path}.not`, resume: [] };
+  const vm = { id: 'vm1', agentSocket: `${guest.channel.path}.not`, linkKey: testLinkKey, resume: [] };
   await assert.rejects(harness.hub.attach(vm, { timeoutMs: 200 }), (caught) => isKind(caught, 'deadline-exceeded'));
   await startContainer(await harness.attach(guest), a);
 });

@@ -164,6 +164,7 @@ class Hub implements GatewayHub {
     const request = {
       vmId: vm.id,
       socket: vm.agentSocket,
+      linkKey: vm.linkKey,
       timeoutMs: BigInt(Math.ceil(timeoutMs)),
       resume: vm.resume(),
       generation: vm.generation,

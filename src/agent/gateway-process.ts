@@ -22,6 +22,12 @@ const killAfterMs = 2_000;
 const maxLogBytes = 8 * 1024 * 1024;
 /** More would be a leak: the heap that one chunk per stream and a few large execs need. */
 const heapMegabytes = 512;
+/** Private memory: the heap, buffers outside it (ExecSync above all), stacks and slack. */
+const dataBytes = 3 * 1024 ** 3;
+/** A few descriptors for each pod, and one for each stream of a client. */
+const maxFiles = 4_096;
+/** A Node has about a dozen threads. */
+const maxThreads = 512;
 
 export interface GatewayProcessOptions {
   /** Folder of the gateway's own, made if it is not there. Its parents must be passable for the user. */
@@ -118,7 +124,7 @@ export class GatewayProcess {
       '--socket',
       this.socket,
     ];
-    const argv = user === undefined ? node : [...dropPrivileges(user), ...node];
+    const argv = [...limitResources(user !== undefined), ...(user === undefined ? [] : dropPrivileges(user)), ...node];
     const logPath = join(folder, 'gateway.log');
     await using logFile = await open(logPath, 'a', 0o600);
     if ((await logFile.stat()).size > maxLogBytes) await truncate(logPath);
@@ -138,7 +144,7 @@ export class GatewayProcess {
     child.stdin?.end(settings);
     child.unref();
     const pid = child.pid ?? 0;
-    // setpriv becomes Node by exec: pid and start time stay the same.
+    // prlimit and setpriv become Node by exec: pid and start time stay the same.
     const record: PidRecord = { pid, startTicks: (await startTicksOf(pid)) ?? '' };
     await writeFileAtomic(this.#pidFile, JSON.stringify(record), 0o600);
     log.info({ pid }, 'gateway started');
@@ -190,6 +196,15 @@ export class GatewayProcess {
       client.close();
     }
   }
+}
+
+/**
+ * What a gateway that was taken over may use up. Its threads are counted with all of its uid: gateways of other
+ * daemons on the machine too. Without a user of its own they would be everybody's, and are not limited.
+ */
+function limitResources(ownUser: boolean): string[] {
+  const limits = ['--core=0', `--nofile=${maxFiles}`, `--data=${dataBytes}`];
+  return ['/usr/bin/prlimit', ...limits, ...(ownUser ? [`--nproc=${maxThreads}`] : []), '--'];
 }
 
 /** No capabilities, none to be had again, no groups, an empty environment. */

@@ -1,17 +1,24 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { testLinkKey } from '../agent/testing/harness.ts';
 import { isKind } from '../base/errors.ts';
 import { Stream } from '../gen/agent/v1/agent.ts';
 import { call } from './rpc/call.ts';
 import { execSync } from './rpc/exec-sync.ts';
 import { InProcess, RecordedSession } from './testing.ts';
 
+type ExecStream = Parameters<NonNullable<NonNullable<Parameters<InProcess['guest']>[1]>['exec']>>[0];
+
 const id = 'a'.repeat(64);
 const never = new AbortController().signal;
 
 async function withContainer(given: InProcess, script = {}): Promise<Awaited<ReturnType<InProcess['guest']>>> {
   const guest = await given.guest('vm', script);
-  await given.gateway.attach({ id: 'vm', socket: guest.channel.path, generation: 1, resume: [] }, 5_000, never);
+  await given.gateway.attach(
+    { id: 'vm', socket: guest.channel.path, linkKey: testLinkKey, generation: 1, resume: [] },
+    5_000,
+    never,
+  );
   const value = {
     containerId: id,
     specJson: Buffer.alloc(0),
@@ -99,6 +106,43 @@ test('ExecSync keeps the first bytes of each stream and reads the command to its
     [result.stdout.length, result.stderr.toString(), result.exitCode, result.timedOut],
     [100_000, 'err', 9, true],
   );
+});
+
+test('ExecSync calls that keep too much together fail, those within go on, and what they kept is free again', async () => {
+  await using given = await InProcess.start({ execBytes: 1_000_000 });
+  const held = Promise.withResolvers<void>();
+  const writes = (stream: ExecStream, count: number): void => {
+    for (let each = 0; each < count; each += 1)
+      stream.write({ kind: { $case: 'stdout', value: Buffer.alloc(65_536) } });
+  };
+  const end = (stream: ExecStream): void => {
+    stream.write({ kind: { $case: 'result', value: { exitCode: 0, timedOut: false } } });
+    stream.end();
+  };
+  const exec = (stream: ExecStream & { readonly request: { readonly command: readonly string[] } }): void => {
+    const [count, wait] = stream.request.command;
+    writes(stream, Number(count));
+    if (wait === undefined) end(stream);
+    else void held.promise.then(() => end(stream));
+  };
+  await withContainer(given, { exec });
+  const run = (...command: string[]): ReturnType<typeof execSync> =>
+    execSync(
+      given.gateway,
+      { vmId: 'vm', containerId: id, command, timeoutMs: 0n, maxOutputBytes: 10_000_000n },
+      never,
+    );
+  // Either fits alone: the one whose output comes later fails, while the other waits.
+  const both = [run('10', 'wait'), run('14', 'wait')] as const;
+  const failure = await Promise.race(both).then(
+    () => undefined,
+    (caught: unknown) => caught,
+  );
+  assert.ok(isKind(failure, 'resource-exhausted'), String(failure));
+  held.resolve();
+  const ends = await Promise.allSettled(both);
+  assert.deepEqual(ends.map(({ status }) => status).toSorted(), ['fulfilled', 'rejected']);
+  assert.equal((await run('14')).stdout.length, 14 * 65_536);
 });
 
 test('an exec that never ends is cancelled with its caller', async () => {

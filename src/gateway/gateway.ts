@@ -1,14 +1,10 @@
 /** All VMs of a gateway and the one session with huskd. */
 import { randomBytes } from 'node:crypto';
 import { HuskError } from '../base/errors.ts';
-import type {
-  ConfigureSandboxRequest,
-  ConfigureSandboxResponse,
-  ContainerOffsets,
-  HelloResponse,
-} from '../gen/agent/v1/agent.ts';
+import type { ConfigureSandboxRequest, ConfigureSandboxResponse, HelloResponse } from '../gen/agent/v1/agent.ts';
 import type { SessionEvent, SessionRequest } from '../gen/gateway/v1/gateway.ts';
-import { Vm, type VmDependencies } from './guest/vm.ts';
+import { SharedBytes } from './guest/capture.ts';
+import { Vm, type VmDependencies, type VmTarget } from './guest/vm.ts';
 
 /** Where the events of a session go. */
 export interface SessionSink {
@@ -28,10 +24,11 @@ export class Gateway {
   #session: SessionSink | undefined;
   #full = false;
 
-  constructor(deps: Omit<VmDependencies, 'sessionOpen' | 'onNews' | 'windows'>) {
+  constructor(deps: Omit<VmDependencies, 'execBytes' | 'sessionOpen' | 'onNews' | 'windows'>) {
     this.#deps = {
       ...deps,
       windows: { streams: 0 },
+      execBytes: new SharedBytes(deps.limits.execBytes),
       sessionOpen: () => this.#session !== undefined,
       onNews: (vm) => {
         this.#withNews.add(vm);
@@ -41,15 +38,11 @@ export class Gateway {
   }
 
   /** Opens a link; one to the same VM from before is closed. */
-  async attach(
-    vm: { id: string; socket: string; generation: number; resume: readonly ContainerOffsets[] },
-    timeoutMs: number,
-    signal: AbortSignal,
-  ): Promise<HelloResponse> {
+  async attach(vm: VmTarget, timeoutMs: number, signal: AbortSignal): Promise<HelloResponse> {
     return await this.#open(vm, (link) => link.open(timeoutMs, signal));
   }
 
-  async #open<T>(vm: ConstructorParameters<typeof Vm>[1], wait: (link: Vm) => Promise<T>): Promise<T> {
+  async #open<T>(vm: VmTarget, wait: (link: Vm) => Promise<T>): Promise<T> {
     this.detach(vm.id);
     const link = new Vm(this.#deps, vm);
     this.#vms.set(vm.id, link);
@@ -63,7 +56,7 @@ export class Gateway {
 
   /** Opens a link and gives the guest its identity; the agent itself answers later. */
   async attachNew(
-    vm: { id: string; socket: string; generation: number; configure: ConfigureSandboxRequest },
+    vm: Omit<VmTarget, 'resume'> & { readonly configure: ConfigureSandboxRequest },
     timeoutMs: number,
     signal: AbortSignal,
   ): Promise<ConfigureSandboxResponse> {

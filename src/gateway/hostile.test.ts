@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import type { ServerDuplexStream } from '@grpc/grpc-js';
 import fc from 'fast-check';
 import type { AgentScript } from '../agent/testing/fake-agent.ts';
-import { createRequest, GatewayHarness, testId } from '../agent/testing/harness.ts';
+import { createRequest, GatewayHarness, testId, testLinkKey } from '../agent/testing/harness.ts';
 import { describeError, HuskError } from '../base/errors.ts';
 import { ConfigureSandboxRequest, type Event, type EventsRequest, Stream } from '../gen/agent/v1/agent.ts';
 import { defaultLinkLimits } from './limits.ts';
@@ -125,7 +125,7 @@ test('frames that carry nothing end the link once there are too many', async () 
   await using given = await InProcess.start({ wasteBytes: 1_000_000, wasteBytesPerSecond: 1 });
   const { channel } = await given.guest('vm');
   await given.gateway.attach(
-    { id: 'vm', socket: channel.path, generation: 1, resume: [] },
+    { id: 'vm', socket: channel.path, linkKey: testLinkKey, generation: 1, resume: [] },
     5_000,
     new AbortController().signal,
   );
@@ -143,7 +143,7 @@ async function recordSession(given: InProcess): Promise<Buffer> {
   const { channel } = await given.guest('recorded');
   const bytes: Buffer[] = [];
   channel.onGuestBytes = (chunk) => bytes.push(chunk);
-  const client = new GuestClient(channel.path, defaultLinkLimits);
+  const client = new GuestClient(channel.path, defaultLinkLimits, { key: testLinkKey });
   for (let count = 0; count < 3; count += 1)
     await client.unary('hello', { nonce: Buffer.from('n') }, 5_000, new AbortController().signal);
   client.close();
@@ -173,7 +173,7 @@ test('mutated sessions fail their calls and nothing else, in bounded memory', as
         if (at < mutant.length) mutant[at] = value;
         mutant = Buffer.concat([mutant.subarray(0, at), insert, mutant.subarray(at + cut)]);
       }
-      const client = new GuestClient(channel.path, limits);
+      const client = new GuestClient(channel.path, limits, { key: testLinkKey });
       // Long enough for the bytes to be read; what comes of it is the guest's affair.
       await client.unary('hello', { nonce: Buffer.from('n') }, 15, new AbortController().signal).catch(() => undefined);
       client.close();

@@ -1,6 +1,7 @@
 /** A new VM gets its identity with the handshake. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { testLinkKey } from '../agent/testing/harness.ts';
 import { isKind } from '../base/errors.ts';
 import { ConfigureSandboxRequest } from '../gen/agent/v1/agent.ts';
 import { configureBatch, guestNic, guestPlaces } from '../guest/identity.ts';
@@ -28,7 +29,7 @@ const done = (sample: Buffer): Buffer =>
   Buffer.concat(ops.map((_, index) => result('k', index === ops.length - 1 ? sample : Buffer.alloc(0))));
 
 const attach = (given: InProcess, socket: string, timeoutMs = 5_000): ReturnType<InProcess['gateway']['attachNew']> =>
-  given.gateway.attachNew({ id: 'vm', socket, generation: 1, configure }, timeoutMs, never);
+  given.gateway.attachNew({ id: 'vm', socket, linkKey: testLinkKey, generation: 1, configure }, timeoutMs, never);
 
 test('a new VM takes its identity before a byte reaches its agent, and its calls wait for the agent', async () => {
   await using given = await InProcess.start();

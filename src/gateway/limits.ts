@@ -33,6 +33,8 @@ export interface LinkLimits {
   readonly streams: number;
   /** Frames of the bulk channel that carry little, per second, before its reading is slowed down. */
   readonly smallFramesPerSecond: number;
+  /** Output that the ExecSync calls of all VMs keep together, in bytes; an answer needs up to three times as much for a moment. */
+  readonly execBytes: number;
 }
 
 /** The limits of a real gateway. */
@@ -49,4 +51,5 @@ export const defaultLinkLimits: LinkLimits = {
   execs: 32,
   streams: 512,
   smallFramesPerSecond: 50_000,
+  execBytes: 128 * 1024 * 1024,
 };

@@ -27,6 +27,8 @@ const heapMiB = 512;
 /** Bytes of private memory: heap, zstd windows (128 MiB each) and slack. */
 const dataBytes = 3 * 1024 ** 3;
 const maxFiles = 256;
+/** Of all workers of the uid together: each has a dozen threads of Node, and those of its squashfs writers. */
+const maxThreads = 2_048;
 
 /** A running worker. */
 export class WorkerProcess {
@@ -145,7 +147,13 @@ function childrenOf(pid: number): number[] {
  */
 export function workerArgv(job: Job, identity: WorkerIdentity): string[] {
   const fileBytes = Math.max(job.limits.layerBytes, job.limits.unpackedLayerBytes);
-  const limits = ['--core=0', `--nofile=${maxFiles}`, `--fsize=${fileBytes}`, `--data=${dataBytes}`];
+  const limits = [
+    '--core=0',
+    `--nofile=${maxFiles}`,
+    `--fsize=${fileBytes}`,
+    `--data=${dataBytes}`,
+    `--nproc=${maxThreads}`,
+  ];
   return [
     ...['setpriv', '--pdeathsig', 'KILL', '--'],
     ...['unshare', '--pid', '--fork', '--kill-child', '--ipc', '--mount', '--mount-proc', '--'],

@@ -31,7 +31,7 @@ export async function recoverPod({ options, record, containers }: Recovery): Pro
   try {
     const timeoutMs = options.deadlines.cloneAnswerMs;
     const { agent } = await options.hub.attach(
-      { id: record.id, agentSocket: vm.ref.agentSocket, resume },
+      { id: record.id, agentSocket: vm.ref.agentSocket, linkKey: state.linkKey, resume },
       { timeoutMs },
     );
     const pod = livePod(vm, agent, vmVolumes(options, record.id, { vm, agent }));

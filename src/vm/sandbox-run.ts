@@ -63,7 +63,8 @@ export function startPod(input: Omit<Start, 'timeline' | 'undo'>): Promise<Start
     const [, pod] = await bothOrNeither(
       start.signal,
       (signal) => stage('tap', () => joinTap({ ...start, signal }, vmConfig.netnsPath, podInterface)),
-      (signal) => stage('identity', () => giveIdentity({ ...start, signal }, vm, podInterface)),
+      (signal) =>
+        stage('identity', () => giveIdentity({ ...start, signal }, { vm, linkKey: state.linkKey }, podInterface)),
     );
     const runtimeState: VmPodState = { ...state, vm: pod.vm.ref };
     const ips = podInterface.addresses.map((address) => address.split('/', 1)[0] as string);
@@ -112,6 +113,7 @@ function stateOf({ record, config }: Start, vm: Pick<VmConfig, 'uid' | 'netnsPat
     cgroupParent: config.linux?.cgroupParent ?? '',
     hostname: podHostname(config, record),
     sharedPid: config.linux?.securityContext?.namespaceOptions?.pid === 0,
+    linkKey: randomBytes(8).toString('hex'),
   };
 }
 
@@ -148,13 +150,20 @@ async function joinTap(
 }
 
 /** Opens the link; the first thing that the guest does on it is to become this pod. */
-async function giveIdentity(start: Start, vm: Vm, podInterface: PodInterface): Promise<LivePod> {
+async function giveIdentity(
+  start: Start,
+  { vm, linkKey }: { readonly vm: Vm; readonly linkKey: string },
+  podInterface: PodInterface,
+): Promise<LivePod> {
   const { options, record, signal, undo, timeline } = start;
   undo.add('agent link', () => options.hub.detach(record.id));
   const timeoutMs = vm.ref.origin === 'clone' ? options.deadlines.cloneAnswerMs : options.deadlines.bootAnswerMs;
   const configure = await identityOf(start, podInterface);
   const { agent, configured } = await withConsole(vm, () =>
-    options.hub.attachNew({ id: record.id, agentSocket: vm.ref.agentSocket, configure }, { timeoutMs, signal }),
+    options.hub.attachNew(
+      { id: record.id, agentSocket: vm.ref.agentSocket, linkKey, configure },
+      { timeoutMs, signal },
+    ),
   );
   timeline.stamp('identity');
   const sample = Buffer.from(configured.randomSample).toString('hex');

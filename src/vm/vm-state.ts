@@ -9,6 +9,8 @@ export interface VmPodState {
   readonly cgroupParent: string;
   readonly hostname: string;
   readonly sharedPid: boolean;
+  /** Key of the agent link: 16 hex digits that nobody in the pod knows. */
+  readonly linkKey: string;
   /** Absent until the VM was started. */
   readonly vm?: VmRef;
 }
@@ -49,6 +51,7 @@ function isVmState(value: unknown): value is VmPodState {
     typeof state.cgroupParent === 'string' &&
     typeof state.hostname === 'string' &&
     typeof state.sharedPid === 'boolean' &&
+    typeof state.linkKey === 'string' &&
     (state.vm === undefined || isVmRef(state.vm))
   );
 }

@@ -69,7 +69,7 @@ export class GatewayHarness implements AsyncDisposable {
 
   async attach(guest: FakeGuest, timeoutMs = 5_000): Promise<Agent> {
     const { agent } = await this.hub.attach(
-      { id: guest.id, agentSocket: guest.channel.path, resume: this.sink.resume() },
+      { id: guest.id, agentSocket: guest.channel.path, linkKey: testLinkKey, resume: this.sink.resume() },
       { timeoutMs },
     );
     return agent;
@@ -82,6 +82,9 @@ export class GatewayHarness implements AsyncDisposable {
     await rm(this.folder, { recursive: true, force: true });
   }
 }
+
+/** The key of every link in tests. */
+export const testLinkKey = 'feedfacecafebeef';
 
 /** A container's id that a test can read. */
 export function testId(digit: string): string {

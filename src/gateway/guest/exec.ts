@@ -6,33 +6,13 @@ import type { ExecSyncResponse } from '../../gen/gateway/v1/gateway.ts';
 import { checkExecResult, protocolError } from '../check/answers.ts';
 import { maxOutputBytes } from '../limits.ts';
 import type { Budget } from '../link/budget.ts';
-
-/** Keeps the first bytes of a stream. */
-class Capture {
-  readonly #most: number;
-  #parts: Buffer[] = [];
-  #bytes = 0;
-
-  constructor(most: number) {
-    this.#most = most;
-  }
-
-  add(data: Buffer): void {
-    const room = this.#most - this.#bytes;
-    if (room <= 0) return;
-    const kept = data.length > room ? data.subarray(0, room) : data;
-    this.#parts.push(kept);
-    this.#bytes += kept.length;
-  }
-
-  take(): Buffer {
-    return Buffer.concat(this.#parts, this.#bytes);
-  }
-}
+import { Capture, type SharedBytes } from './capture.ts';
 
 export interface ExecOptions {
   readonly call: ClientReadableStream<ExecMessage>;
   readonly maxBytes: number;
+  /** What all commands of the gateway may keep together. */
+  readonly shared: SharedBytes;
   readonly messages: Budget;
   readonly signal: AbortSignal;
   /** Makes the stream's error readable. */
@@ -41,13 +21,20 @@ export interface ExecOptions {
 
 /**
  * Reads a command's output and result. Output beyond the cap is read and dropped: the command goes on.
- * @throws HuskError `data-loss` for messages that no honest agent sends, or what the call failed with
+ * @throws HuskError `data-loss` for messages that no honest agent sends, `resource-exhausted` when all commands of
+ *   the gateway keep too much together, or what the call failed with
  */
-export function collectExec({ call, maxBytes, messages, signal, explain }: ExecOptions): Promise<ExecSyncResponse> {
-  const captures = { stdout: new Capture(maxBytes), stderr: new Capture(maxBytes) };
+export function collectExec({
+  call,
+  maxBytes,
+  shared,
+  messages,
+  signal,
+  explain,
+}: ExecOptions): Promise<ExecSyncResponse> {
+  const captures = { stdout: new Capture(maxBytes, shared), stderr: new Capture(maxBytes, shared) };
   const { promise, resolve, reject } = Promise.withResolvers<ExecSyncResponse>();
   let result: ExecResult | undefined;
-  let pause: NodeJS.Timeout | undefined;
   const take = ({ kind }: ExecMessage): void => {
     if (kind === undefined || result !== undefined)
       throw protocolError('exec message of no known kind, or after the result');
@@ -60,20 +47,15 @@ export function collectExec({ call, maxBytes, messages, signal, explain }: ExecO
       throw protocolError(`exec with ${length} bytes at once: want 1 to ${maxOutputBytes}`);
     captures[kind.$case].add(kind.value);
   };
+  const pace = paceOf(call, messages);
   call.on('data', (message: ExecMessage) => {
     try {
       take(message);
+      pace.count();
     } catch (caught) {
       reject(caught);
       call.cancel();
-      return;
     }
-    if (messages.spend(1) || pause !== undefined) return;
-    call.pause();
-    pause = setTimeout(() => {
-      pause = undefined;
-      call.resume();
-    }, messages.waitMs());
   });
   call.on('error', (caught: unknown) => reject(explain(caught)));
   call.on('end', () => {
@@ -84,11 +66,35 @@ export function collectExec({ call, maxBytes, messages, signal, explain }: ExecO
     // After `end` or `error`; a stream that ends well but without a result settles here.
     setImmediate(() => reject(protocolError('exec ended without a result')));
   });
+  const forget = cancelOn(signal, call);
+  return promise.finally(() => {
+    pace.stop();
+    forget();
+    captures.stdout.release();
+    captures.stderr.release();
+  });
+}
+
+/** Cancels the call with the signal; the function returned ends that. */
+function cancelOn(signal: AbortSignal, call: ClientReadableStream<ExecMessage>): () => void {
   const cancel = (): void => call.cancel();
   signal.addEventListener('abort', cancel, { once: true });
   if (signal.aborted) cancel();
-  return promise.finally(() => {
-    clearTimeout(pause);
-    signal.removeEventListener('abort', cancel);
-  });
+  return () => signal.removeEventListener('abort', cancel);
+}
+
+/** Stops reading a call for a while when its messages come faster than the allowance. */
+function paceOf(call: ClientReadableStream<ExecMessage>, messages: Budget): { count(): void; stop(): void } {
+  let pause: NodeJS.Timeout | undefined;
+  return {
+    count() {
+      if (messages.spend(1) || pause !== undefined) return;
+      call.pause();
+      pause = setTimeout(() => {
+        pause = undefined;
+        call.resume();
+      }, messages.waitMs());
+    },
+    stop: () => clearTimeout(pause),
+  };
 }

@@ -26,6 +26,7 @@ import { GuestBatch } from '../link/connector.ts';
 import { GuestClient } from '../link/guest-client.ts';
 import type { BulkLink, OutputWindows } from '../streams/stream-link.ts';
 import { VmStreams } from '../streams/vm-streams.ts';
+import type { SharedBytes } from './capture.ts';
 import { Containers } from './containers.ts';
 import { collectExec } from './exec.ts';
 import { GuestEvents } from './guest-events.ts';
@@ -44,10 +45,23 @@ export interface VmDependencies {
   readonly limits: LinkLimits;
   readonly blame: Blame;
   readonly windows: OutputWindows;
+  /** What the ExecSync calls of all VMs may keep together. */
+  readonly execBytes: SharedBytes;
   /** Whether huskd listens. */
   readonly sessionOpen: () => boolean;
   /** The VM may have something for huskd. */
   readonly onNews: (vm: Vm) => void;
+}
+
+/** What huskd says of a VM to attach. */
+export interface VmTarget {
+  readonly id: string;
+  readonly socket: string;
+  readonly linkKey: string;
+  readonly generation: number;
+  readonly resume: readonly ContainerOffsets[];
+  /** For a VM that has no identity yet. */
+  readonly configure?: ConfigureSandboxRequest | undefined;
 }
 
 /** A VM that is attached. */
@@ -69,16 +83,7 @@ export class Vm implements Blamed {
   #lostSent = false;
   #execs = 0;
 
-  constructor(
-    deps: VmDependencies,
-    vm: {
-      id: string;
-      socket: string;
-      generation: number;
-      resume: readonly ContainerOffsets[];
-      configure?: ConfigureSandboxRequest | undefined;
-    },
-  ) {
+  constructor(deps: VmDependencies, vm: VmTarget) {
     const { clock, limits } = deps;
     this.id = vm.id;
     this.#generation = vm.generation;
@@ -87,7 +92,10 @@ export class Vm implements Blamed {
     this.#waste = new Budget(clock, limits.wasteBytes, limits.wasteBytesPerSecond);
     this.#messages = new Budget(clock, limits.eventsPerSecond, limits.eventsPerSecond);
     this.#identity = vm.configure && identityBatch(vm.configure);
-    this.#client = deps.blame.run(this, () => new GuestClient(vm.socket, limits, this.#identity?.batch));
+    this.#client = deps.blame.run(
+      this,
+      () => new GuestClient(vm.socket, limits, { key: vm.linkKey, batch: this.#identity?.batch }),
+    );
     this.#streams = new VmStreams(dirname(vm.socket), deps);
   }
 
@@ -177,6 +185,7 @@ export class Vm implements Blamed {
         return await collectExec({
           call: this.#client.exec(request, deadlineMs),
           maxBytes,
+          shared: this.#deps.execBytes,
           messages: this.#messages,
           signal: AbortSignal.any([signal, this.#closing.signal]),
           explain: (caught) => this.#client.explain('agent call "exec"', caught),

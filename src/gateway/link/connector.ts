@@ -50,20 +50,27 @@ export class GuestBatch {
   }
 }
 
+/** What a link's handshakes begin with. */
+export interface LinkStart {
+  /** 16 lower-case hex digits, the VM's own. */
+  readonly key: string;
+  /** To be run by the guest before the first session. */
+  readonly batch?: GuestBatch | undefined;
+}
+
 /** Credentials whose secure connection is the link handshake. One for each link. */
 export class LinkCredentials extends ChannelCredentials {
   readonly #limits: LinkLimits;
-  readonly #batch: GuestBatch | undefined;
+  readonly #start: LinkStart;
   readonly #sockets = new Set<Socket>();
   #bytesOfClosed = 0;
   #closed = false;
   #lastFailure = 'no answer yet';
 
-  /** @param batch to be run by the guest before the first session */
-  constructor(limits: LinkLimits, batch?: GuestBatch) {
+  constructor(limits: LinkLimits, start: LinkStart) {
     super();
     this.#limits = limits;
-    this.#batch = batch;
+    this.#start = start;
   }
 
   /** Why the latest handshake failed, for the error of the wait that it belongs to. */
@@ -102,14 +109,18 @@ export class LinkCredentials extends ChannelCredentials {
   }
 
   async #connect(socket: Socket): Promise<SecureConnectResult> {
-    if (this.#closed) throw new HuskError('cancelled', 'link: closed');
+    if (this.#closed) {
+      socket.destroy();
+      throw new HuskError('cancelled', 'link: closed');
+    }
     this.#sockets.add(socket);
     socket.once('close', () => {
       this.#sockets.delete(socket);
       this.#bytesOfClosed += socket.bytesRead;
     });
     try {
-      await shakeHands(socket, this.#limits, this.#batch);
+      const { key, batch } = this.#start;
+      await shakeHands(socket, this.#limits, { nonce: newNonce(key), batch });
       return { socket, secure: false };
     } catch (caught) {
       this.#lastFailure = HuskError.from(caught).message;
@@ -119,23 +130,31 @@ export class LinkCredentials extends ChannelCredentials {
   }
 }
 
-/** A name for a session that no other one has: 32 hex digits. */
-export function newNonce(): string {
-  return randomBytes(16).toString('hex');
+/** How one handshake names its session. */
+export interface SessionStart {
+  /** Of `newNonce`. */
+  readonly nonce: string;
+  readonly batch?: GuestBatch | undefined;
+  /** Sent in front of the first SYNC. */
+  readonly before?: Buffer;
+}
+
+/** A name for a session that no other one has: 32 hex digits. @param key of the link, 16 of them: it begins the name */
+export function newNonce(key = randomBytes(8).toString('hex')): string {
+  return key + randomBytes(8).toString('hex');
 }
 
 /**
  * Does the handshake on a connected socket. What the session starts with is put back into it.
- * @param hello names the session, and what is sent in front of the first SYNC
+ *
  * @throws HuskError `deadline-exceeded`, `unavailable`, `data-loss`
  */
 export function shakeHands(
   socket: Socket,
   limits: Pick<LinkLimits, 'syncEveryMs' | 'handshakeMs'>,
-  batch?: GuestBatch,
-  hello: { readonly nonce: string; readonly before: Buffer } = { nonce: newNonce(), before: Buffer.alloc(0) },
+  { nonce, batch, before = Buffer.alloc(0) }: SessionStart,
 ): Promise<void> {
-  const handshake = new Handshake(hello.nonce, batch?.take());
+  const handshake = new Handshake(nonce, batch?.take());
   const { promise, resolve, reject } = Promise.withResolvers<void>();
   const sendSync = (): void => {
     // A guest that does not read must not make the frames pile up here.
@@ -168,7 +187,7 @@ export function shakeHands(
     );
   }, limits.handshakeMs);
   socket.on('data', onData).on('error', onError).on('close', onClose);
-  socket.write(Buffer.concat([hello.before, handshake.sync]));
+  socket.write(Buffer.concat([before, handshake.sync]));
   promise.catch((failed: unknown) => batch?.progress({ failed }));
   return promise.finally(() => {
     clearInterval(ticker);

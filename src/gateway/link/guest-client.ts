@@ -13,7 +13,7 @@ import {
 import { protocolError } from '../check/answers.ts';
 import { cleanText } from '../check/text.ts';
 import { type LinkLimits, maxGuestMessageBytes } from '../limits.ts';
-import { type GuestBatch, LinkCredentials } from './connector.ts';
+import { LinkCredentials, type LinkStart } from './connector.ts';
 
 /** What HTTP/2 itself needs for a message, generously. */
 const framingBytes = 128;
@@ -43,10 +43,10 @@ export class GuestClient {
 
   /**
    * @param socket path of QEMU's agent channel
-   * @param batch to be run by the guest before the first session
+   * @param start what the handshake needs
    */
-  constructor(socket: string, limits: LinkLimits, batch?: GuestBatch) {
-    this.#credentials = new LinkCredentials(limits, batch);
+  constructor(socket: string, limits: LinkLimits, start: LinkStart) {
+    this.#credentials = new LinkCredentials(limits, start);
     this.#client = new AgentClient(`unix:${socket}`, this.#credentials, {
       'grpc.default_authority': 'agent',
       'grpc.max_receive_message_length': maxGuestMessageBytes,

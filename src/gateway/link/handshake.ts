@@ -4,6 +4,8 @@
  * QEMU drops bytes while nobody is connected, and the guest can miss that a connection ended:
  * only a fresh nonce that comes back proves that what follows belongs to this connection.
  * Every frame has 43 bytes of ASCII: a word of ten, the nonce in 32 hex digits, a newline.
+ * The nonce begins with the link's key: what a tenant makes a session carry can look like a SYNC,
+ * but cannot hold the key, and the relay takes it for what it is.
  * guest-agent/c/relay.c is the other side.
  */
 import { HuskError } from '../../base/errors.ts';
@@ -15,6 +17,14 @@ const maxStaleBytes = 8 * 1024 * 1024;
 /** The longest answer to the batch that gives a clone its identity; husk-relay has the same cap. */
 const maxAnswerBytes = 16 * 1024;
 const lengthBytes = 4;
+
+/** The key of a link that has none yet, the template's: any SYNC ends its session. */
+export const noLinkKey = '0'.repeat(16);
+
+/** Whether it is a link's key: 16 lower-case hex digits. */
+export function isLinkKey(text: string): boolean {
+  return /^[0-9a-f]{16}$/.test(text);
+}
 
 /** What the caller must do after bytes came. */
 export interface HandshakeStep {

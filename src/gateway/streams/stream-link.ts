@@ -68,7 +68,7 @@ export class BulkLink implements StreamLink {
     try {
       await once(socket, 'connect', { signal: AbortSignal.timeout(options.limits.handshakeMs) });
       // A frame that an earlier gateway left half written ends here, at the latest.
-      await shakeHands(socket, options.limits, undefined, { nonce, before: Buffer.alloc(maxFrameBytes, '\n') });
+      await shakeHands(socket, options.limits, { nonce, before: Buffer.alloc(maxFrameBytes, '\n') });
       return new BulkLink(socket, nonce, options);
     } catch (cause) {
       socket.destroy();

@@ -85,7 +85,14 @@ export interface AttachVmRequest {
    * reaches the agent, and the call returns then. The agent's first answer is not waited for; when it
    * does not come in time, the link is reported as lost.
    */
-  configure: ConfigureSandboxRequest | undefined;
+  configure:
+    | ConfigureSandboxRequest
+    | undefined;
+  /**
+   * 16 lower-case hex digits that only the host and the guest's relay know: the same for each attach
+   * of one VM, so that nothing that a session carries can pass for the start of the next one.
+   */
+  linkKey: string;
 }
 
 export interface AttachVmResponse {
@@ -350,7 +357,7 @@ export const VersionResponse: MessageFns<VersionResponse> = {
 };
 
 function createBaseAttachVmRequest(): AttachVmRequest {
-  return { vmId: "", socket: "", timeoutMs: 0n, resume: [], generation: 0, configure: undefined };
+  return { vmId: "", socket: "", timeoutMs: 0n, resume: [], generation: 0, configure: undefined, linkKey: "" };
 }
 
 export const AttachVmRequest: MessageFns<AttachVmRequest> = {
@@ -375,6 +382,9 @@ export const AttachVmRequest: MessageFns<AttachVmRequest> = {
     }
     if (message.configure !== undefined) {
       ConfigureSandboxRequest.encode(message.configure, writer.uint32(50).fork()).join();
+    }
+    if (message.linkKey !== "") {
+      writer.uint32(58).string(message.linkKey);
     }
     return writer;
   },
@@ -440,6 +450,14 @@ export const AttachVmRequest: MessageFns<AttachVmRequest> = {
             message.configure = ConfigureSandboxRequest.decode(reader, reader.uint32());
             continue;
           }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.linkKey = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -465,6 +483,7 @@ export const AttachVmRequest: MessageFns<AttachVmRequest> = {
     message.configure = (object.configure !== undefined && object.configure !== null)
       ? ConfigureSandboxRequest.fromPartial(object.configure)
       : undefined;
+    message.linkKey = object.linkKey ?? "";
     return message;
   },
 };
