@@ -59,7 +59,9 @@ export async function composeDaemon(config: Config, log: Log, failpoints: Failpo
   const state = closing.adopt(openState(config.rootDirectory, log), (open) => open.close());
   const programs = await placePrograms(config.binDirectory, join(config.rootDirectory, 'programs'), process.execPath);
   const network = openNetwork(config, log);
-  const images = closing.adopt(await openImages(config, programs, state, log), (store) => store.close());
+  const images = closing.adopt(await openImages(config, programs, state, { log, failpoints }), (store) =>
+    store.close(),
+  );
   // The hub is needed by the runtime, and the runtime's ears by the hub: events wait for what is made below.
   const ears = Promise.withResolvers<AgentEvents>();
   let podsLeft = false;
@@ -104,13 +106,18 @@ function openNetwork(config: Config, log: Log): Network {
   return createNetwork({ ...folders, attachmentsFolder: join(config.rootDirectory, 'cni'), netuse, namePrefix }, log);
 }
 
-function openImages(config: Config, programs: Programs, state: State, log: Log): Promise<ClosableImageStore> {
+function openImages(
+  config: Config,
+  programs: Programs,
+  state: State,
+  parts: { readonly log: Log; readonly failpoints: Failpoints },
+): Promise<ClosableImageStore> {
   return createImageStore({
     folder: join(config.rootDirectory, 'images'),
     images: state.records('image', parseImageRecord),
     holds: state.records('image-hold', parseHoldRecord),
     worker: { uid: uids.imageWorker, gid: uids.imageWorker, nodePath: programs.node, program: programs.imageWorker },
-    log,
+    ...parts,
     registryConfigFolder: config.registryConfigDir,
   });
 }

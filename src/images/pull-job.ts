@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import { HuskError } from '../base/errors.ts';
+import type { Failpoints } from '../base/failpoints.ts';
 import type { Digest } from '../base/ids.ts';
 import type { Log } from '../base/log.ts';
 import type { LayerFiles } from './layer-files.ts';
@@ -12,6 +13,13 @@ interface Landing {
   readonly reject: (error: HuskError) => void;
 }
 
+export interface PullJobParts {
+  readonly files: LayerFiles;
+  readonly worker: WorkerIdentity;
+  readonly log: Log;
+  readonly failpoints: Failpoints;
+}
+
 /**
  * One worker and what it was asked for. It lives as long as somebody wants a layer of it, which
  * may be longer than the pull that started it.
@@ -21,6 +29,7 @@ export class PullJob {
   readonly #files: LayerFiles;
   readonly #identity: WorkerIdentity;
   readonly #log: Log;
+  readonly #failpoints: Failpoints;
   readonly #worker: WorkerProcess;
   readonly #landings = new Map<Digest, Landing>();
   readonly #made = new Map<number, number>();
@@ -29,15 +38,16 @@ export class PullJob {
   /** Settles when the worker is gone, its layers are taken over and its folder is removed. Never rejects. */
   readonly over: Promise<void>;
 
-  constructor(job: Job, files: LayerFiles, identity: WorkerIdentity, log: Log) {
+  constructor(job: Job, { files, worker, log, failpoints }: PullJobParts) {
     this.#job = job;
     this.#files = files;
-    this.#identity = identity;
+    this.#identity = worker;
     this.#log = log;
+    this.#failpoints = failpoints;
     const { promise, resolve, reject } = Promise.withResolvers<ResolvedImage>();
     promise.catch(() => undefined);
     this.resolved = promise;
-    this.#worker = new WorkerProcess(job, identity, (event) => this.#onEvent(event, resolve), log);
+    this.#worker = new WorkerProcess(job, worker, (event) => this.#onEvent(event, resolve), log);
     this.over = this.#worker.gone.then(async () => {
       reject(this.#worker.failure ?? new HuskError('internal', 'pull image: the worker ended early'));
       await this.#land();
@@ -105,6 +115,7 @@ export class PullJob {
       const path = join(this.#job.folder, layerFileName(number));
       try {
         await this.#files.adopt({ diffId, path, bytes, uid: this.#identity.uid });
+        await this.#failpoints.hit('pull.layer');
         resolve();
       } catch (caught) {
         reject(HuskError.from(caught, 'adopt-layer'));

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { HuskError, isKind } from '../base/errors.ts';
+import { type Failpoints, noFailpoints } from '../base/failpoints.ts';
 import type { Digest } from '../base/ids.ts';
 import type { Log } from '../base/log.ts';
 import type { RecordStore } from '../base/records.ts';
@@ -32,6 +33,8 @@ export interface ImageStoreOptions {
   readonly trustedRealms?: readonly string[];
   readonly limits?: Partial<ImageLimits>;
   readonly squashfs?: SquashfsFormat;
+  /** For tests: `pull.start`, `pull.resolve`, `pull.layer`, `pull.fetch`, `pull.record`. */
+  readonly failpoints?: Failpoints;
 }
 
 /** An image store that can be shut down. */
@@ -60,6 +63,7 @@ class Store implements ClosableImageStore {
   readonly #options: ImageStoreOptions;
   readonly #files: LayerFiles;
   readonly #limits: ImageLimits;
+  readonly #failpoints: Failpoints;
   readonly #flights = new Flights();
   readonly #jobs = new Set<PullJob>();
   /** Layers that pulls in progress rely on, and how many do. */
@@ -69,6 +73,7 @@ class Store implements ClosableImageStore {
   constructor(options: ImageStoreOptions, files: LayerFiles) {
     this.#options = options;
     this.#files = files;
+    this.#failpoints = options.failpoints ?? noFailpoints;
     this.#limits = { ...defaultLimits, ...options.limits };
   }
 
@@ -141,15 +146,23 @@ class Store implements ClosableImageStore {
     if (signal.aborted) job.kill();
     let image: ResolvedImage;
     try {
+      await this.#failpoints.hit('pull.start');
       image = await job.resolved;
+      await this.#failpoints.hit('pull.resolve');
+    } catch (caught) {
+      job.kill();
+      await job.over;
+      throw caught;
     } finally {
       signal.removeEventListener('abort', onAbort);
-      if (signal.aborted) await job.over;
     }
     const release = this.#pin(image);
     try {
       await this.#fetchLayers(job, image, signal);
-      return this.#commit(reference, image);
+      await this.#failpoints.hit('pull.fetch');
+      const pulled = this.#commit(reference, image);
+      await this.#failpoints.hit('pull.record');
+      return pulled;
     } finally {
       release();
       await this.#collect();
@@ -172,7 +185,7 @@ class Store implements ClosableImageStore {
       folder,
       squashfs: squashfs ?? defaultSquashfs,
     };
-    const running = new PullJob(job, this.#files, worker, log);
+    const running = new PullJob(job, { files: this.#files, worker, log, failpoints: this.#failpoints });
     this.#jobs.add(running);
     void running.over.then(() => this.#jobs.delete(running));
     return running;

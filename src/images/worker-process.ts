@@ -91,6 +91,8 @@ export class WorkerProcess {
 
   #fail(error: HuskError): void {
     this.#failure ??= error;
+    // Once it is reaped its pid may be somebody else's.
+    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
     const children = this.#child.pid === undefined ? [] : childrenOf(this.#child.pid);
     // The first process of the namespace takes all others with it, and unshare waits for that. Killing
     // unshare instead would rely on a death signal that a hostile worker can switch off.

@@ -23,7 +23,9 @@ export async function holdingsOf(daemon: Daemon): Promise<string[]> {
     run('nft', ['list', 'ruleset'], { timeoutMs: 10_000 }).then((text) => linesWith(text, [daemon.bridge])),
     names(join(daemon.folder, 'ipam', daemon.bridge), (name) => !/lock$|last_reserved/.test(name)),
     leasesOf(root),
-    ...['run/pods', 'run/vm', 'lib/pods', 'lib/cni', 'lib/images/work'].map((name) => names(join(daemon.folder, name))),
+    ...['run/pods', 'run/vm', 'lib/pods', 'lib/cni', 'lib/images/work', 'lib/images/layers'].map((name) =>
+      names(join(daemon.folder, name)),
+    ),
   ]);
   return kinds.flat().sort();
 }
