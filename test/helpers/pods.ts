@@ -64,3 +64,19 @@ export function logContent(text: string, stream?: 'stdout' | 'stderr'): string {
     .map((match) => `${match?.[3]}${match?.[2] === 'F' ? '\n' : ''}`)
     .join('');
 }
+
+/** Stops a pod and removes it. */
+export async function removePod(daemon: Daemon, podSandboxId: string): Promise<void> {
+  await daemon.cri.stopPodSandbox({ podSandboxId });
+  await daemon.cri.removePodSandbox({ podSandboxId });
+}
+
+/** Does something so many times, a few at a time, and gives the results in order. */
+export async function inBatches<T>(count: number, atATime: number, work: (index: number) => Promise<T>): Promise<T[]> {
+  const results: T[] = [];
+  for (let from = 0; from < count; from += atATime) {
+    const indexes = Array.from({ length: Math.min(atATime, count - from) }, (_, each) => from + each);
+    results.push(...(await Promise.all(indexes.map(work))));
+  }
+  return results;
+}

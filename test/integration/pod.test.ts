@@ -96,36 +96,6 @@ test('a command that runs too long is killed, and its exit is not an answer', as
   await remove(pod.id);
 });
 
-test('clones of one template share no secret and no identity', async () => {
-  const count = 4;
-  const seen: Record<string, string>[] = [];
-  for (let index = 0; index < count; index += 1) {
-    const pod = await runPod(daemon, { hostname: `clone-${index}` });
-    const script =
-      'echo random=$(head -c 32 /dev/urandom | od -An -tx1 | tr -d " \\n"); echo boot=$(cat /proc/sys/kernel/random/boot_id);' +
-      'echo mac=$(cat /sys/class/net/eth0/address); echo host=$(hostname); echo ip=$(ip -4 -o addr show eth0 | tr -s " " | cut -d" " -f4)';
-    const containerId = await startContainer(daemon, pod, shell(image, script));
-    const log = await readFile((await exited(containerId)).logPath, 'utf8');
-    seen.push(
-      Object.fromEntries(
-        logContent(log)
-          .trim()
-          .split('\n')
-          .map((line) => line.split('=') as [string, string]),
-      ),
-    );
-    await remove(pod.id);
-  }
-  for (const field of ['random', 'boot', 'mac', 'host', 'ip']) {
-    const values = seen.map((each) => each[field] ?? '');
-    assert.ok(
-      values.every((value) => value !== ''),
-      `${field}: ${values.join()}`,
-    );
-    assert.equal(new Set(values).size, count, `${field}: ${values.join()}`);
-  }
-});
-
 test('what a pod uses is told, and limits can be changed while it runs', async () => {
   const pod = await runPod(daemon);
   try {
