@@ -70,7 +70,7 @@ export function agentContract(name: string, make: () => Promise<ContractSubject>
 
   test(`${name}: what containers use is told for all at once; limits are taken`, async () => {
     await using subject = await make();
-    const { agent } = await subject.hub.attach({ ...subject.vm, resume: [] }, call);
+    const { agent } = await subject.hub.attach({ ...subject.vm, linkKey: 'feedfacecafebeef', resume: [] }, call);
     assert.deepEqual(await agent.stats({ details: false }, call), []);
     await agent.createContainer(createRequest(id), call);
     const [use] = await agent.stats({ details: true }, call);

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { resolveConfig } from './config.ts';
 
@@ -25,6 +26,12 @@ test('OCI runtimes by handler come from tables of the file or from one flag', ()
   assert.deepEqual(resolveConfig({}, file).runtimes, { native: '/opt/runc', 'native-crun': '/usr/bin/crun' });
   const flag = { runtimes: 'native-youki=/opt/youki' };
   assert.deepEqual(resolveConfig(flag, file).runtimes, { native, 'native-youki': '/opt/youki' });
+});
+
+test('a relative folder is meant from where huskd is started', () => {
+  const config = resolveConfig({ binDirectory: 'build/bin', cniPluginDir: 'a,/b' }, undefined);
+  assert.equal(config.binDirectory, join(process.cwd(), 'build/bin'));
+  assert.deepEqual(config.cniPluginDir, [join(process.cwd(), 'a'), '/b']);
 });
 
 for (const [words, flags, file, message] of [

@@ -1,4 +1,5 @@
 /** The daemon's settings: flags over config.toml over defaults. Read once, at start. */
+import { resolve } from 'node:path';
 import { parse } from 'smol-toml';
 import { HuskError } from '../base/errors.ts';
 
@@ -12,7 +13,13 @@ interface Setting<T> {
 }
 
 const text = (input: string): string => input;
-const list = (input: string): string[] => input.split(',').filter((part) => part !== '');
+/** Programs run in other folders than huskd was started in. */
+const path = (input: string): string => resolve(input);
+const paths = (input: string): string[] =>
+  input
+    .split(',')
+    .filter((part) => part !== '')
+    .map(path);
 const flag = (input: string): boolean => oneOf(['true', 'false'])(input) === 'true';
 const count =
   (least: number, most: number) =>
@@ -57,49 +64,49 @@ export const settings = {
   rootDirectory: setting({
     flag: 'root-directory',
     value: 'DIR',
-    parse: text,
+    parse: path,
     fallback: '/var/lib/husk',
     help: 'images, templates, records: what outlives the machine',
   }),
   stateDirectory: setting({
     flag: 'state-directory',
     value: 'DIR',
-    parse: text,
+    parse: path,
     fallback: '/run/husk',
     help: 'sockets: what ends with the machine',
   }),
   guestImage: setting({
     flag: 'guest-image',
     value: 'DIR',
-    parse: text,
+    parse: path,
     fallback: '/usr/lib/husk/guest-image',
     help: 'folder of the guest image',
   }),
   binDirectory: setting({
     flag: 'bin-directory',
     value: 'DIR',
-    parse: text,
+    parse: path,
     fallback: '/usr/lib/husk/bin',
     help: "folder of husk's programs",
   }),
   cniNetDir: setting({
     flag: 'cni-net-dir',
     value: 'DIR',
-    parse: text,
+    parse: path,
     fallback: '/etc/cni/net.d',
     help: 'folder of CNI configurations',
   }),
   cniPluginDir: setting({
     flag: 'cni-plugin-dir',
     value: 'DIRS',
-    parse: list,
+    parse: paths,
     fallback: ['/opt/cni/bin', '/usr/lib/cni'],
     help: 'folders of CNI plugins, comma-separated',
   }),
   registryConfigDir: setting({
     flag: 'registry-config-dir',
     value: 'DIR',
-    parse: text,
+    parse: path,
     fallback: '/etc/husk/certs.d',
     help: 'registry mirrors: HOST/hosts.toml, as containerd has them',
   }),
