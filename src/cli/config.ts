@@ -15,11 +15,8 @@ interface Setting<T> {
 const text = (input: string): string => input;
 /** Programs run in other folders than huskd was started in. */
 const path = (input: string): string => resolve(input);
-const paths = (input: string): string[] =>
-  input
-    .split(',')
-    .filter((part) => part !== '')
-    .map(path);
+const list = (input: string): string[] => input.split(',').filter((part) => part !== '');
+const paths = (input: string): string[] => list(input).map(path);
 const flag = (input: string): boolean => oneOf(['true', 'false'])(input) === 'true';
 const count =
   (least: number, most: number) =>

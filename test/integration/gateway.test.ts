@@ -19,7 +19,11 @@ before(async () => {
   const programs = await testPrograms(join(folder, 'programs'));
   const user = { uid, gid: uid };
   const options = { folder: join(folder, 'gateway'), user, nodePath: programs.node, program: programs.gateway };
-  gateway = new GatewayProcess({ ...options, log: silentLog });
+  gateway = new GatewayProcess({
+    ...options,
+    settings: JSON.stringify({ streaming: { address: '127.0.0.1', port: 0 } }),
+    log: silentLog,
+  });
   await gateway.ensure();
   pid = (await gateway.pid()) ?? 0;
 });

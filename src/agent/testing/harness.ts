@@ -44,8 +44,8 @@ export class GatewayHarness implements AsyncDisposable {
     this.#hub = await createGatewayHub({
       folder: join(this.folder, 'gateway'),
       nodePath: process.execPath,
-        program: join(import.meta.dirname, '../../gateway/main.ts'),
-        settings: JSON.stringify({ streaming: { address: '127.0.0.1', port: 0 } }),
+      program: join(import.meta.dirname, '../../gateway/main.ts'),
+      settings: JSON.stringify({ streaming: { address: '127.0.0.1', port: 0 } }),
       log: silentLog,
       events: this.sink,
     });

@@ -73,7 +73,10 @@ describe('the link of the gateway to a guest', () => {
 
   it('gives up on a guest that does not answer, and on one that hangs up', async () => {
     guest = (socket) => socket.resume();
-    await assert.rejects(shakeHands(await dial(), fast, { nonce: newNonce(key) }), { kind: 'deadline-exceeded', message: /200 ms/ });
+    await assert.rejects(shakeHands(await dial(), fast, { nonce: newNonce(key) }), {
+      kind: 'deadline-exceeded',
+      message: /200 ms/,
+    });
     guest = (socket) => socket.destroy();
     await assert.rejects(shakeHands(await dial(), fast, { nonce: newNonce(key) }), { kind: 'unavailable' });
   });
