@@ -21,7 +21,8 @@ CFLAGS := -std=gnu11 -O2 -Wall -Wextra -Werror -fstack-protector-strong -D_FORTI
 # Static: the guest's root and the jail have no libraries to load.
 LDFLAGS := -static
 C_SOURCES := $(wildcard guest-agent/c/*.c src/jail/c/*.c src/native/c/*.c src/network/c/*.c)
-C_PROGRAMS := $(patsubst %.c,build/bin/husk-%,$(notdir $(C_SOURCES)))
+C_PROGRAMS := $(patsubst %.c,build/bin/husk-%,$(notdir $(C_SOURCES))) build/bin/husk-share
+SHARE_SOURCES := $(wildcard src/volumes/c/*.c)
 
 .PHONY: help setup proto lint-config format check unit integration test demo guest-image programs build-c \
 	conformance conformance-labelled crictl bench install clean
@@ -69,6 +70,10 @@ vpath %.c guest-agent/c src/jail/c src/native/c src/network/c
 build/bin/husk-%: %.c src/jail/c/sparse.h $(wildcard guest-agent/c/*.h) Makefile | build-dir
 	@printf 'programs: %s\n' '$@'
 	@$(CC) $(CFLAGS) -o $@ $< $(LDFLAGS)
+
+build/bin/husk-share: $(SHARE_SOURCES) src/volumes/c/share.h Makefile | build-dir
+	@printf 'build-c: %s\n' '$@'
+	@$(CC) $(CFLAGS) -o $@ $(SHARE_SOURCES) $(LDFLAGS)
 
 .PHONY: build-dir
 build-dir: setup

@@ -20,12 +20,19 @@ export const maxImageBytes = 200 * 1024 * 1024;
 export const initramfsModules = ['crc32c_generic', 'crc32c_intel', 'virtio_pci', 'virtio_blk', 'erofs'] as const;
 
 /** Loaded by PID 1 from the root, so that they are part of every template. */
-export const bootModules = ['virtio_console', 'virtio_net', 'virtio_rng', 'ext4', 'overlay', 'squashfs'] as const;
+export const bootModules = [
+  'virtio_console',
+  'virtio_net',
+  'virtio_rng',
+  'ext4',
+  'overlay',
+  'squashfs',
+  '9p',
+  '9pnet_fd',
+] as const;
 
 /** Kept in the root and loaded by the kernel when something asks for them. */
 export const onDemandModules = [
-  '9p',
-  '9pnet_fd',
   '9pnet_virtio',
   'af_packet',
   'binfmt_misc',

@@ -39,7 +39,8 @@ export const importTable: Readonly<Record<string, FolderRule>> = {
   // The image worker is jailed by the same launcher.
   images: { all: ['base', 'gen', 'pod', 'jail'] },
   state: { all: ['base', 'gen', 'pod'] },
-  volumes: { all: ['base', 'gen', 'pod'] },
+  // The file server's process is found and ended as that of any jailed program.
+  volumes: { all: ['base', 'gen', 'pod', 'jail'] },
   metrics: { all: ['base', 'gen'] },
   // A process of its own: it speaks to the guests and serves the streams.
   gateway: { all: ['base', 'gen', 'guest', 'agent', 'streaming'] },

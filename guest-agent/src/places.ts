@@ -17,8 +17,8 @@ export interface PodPaths {
   readonly volumesFolder: string;
   /** Binds of what containers mount of a volume. */
   readonly subPathsFolder: string;
-  /** Volumes on the data disk. */
-  readonly localVolumesFolder: string;
+  /** Where the file server is mounted. */
+  readonly shareFolder: string;
 }
 
 /** Folders and files of a container. */
@@ -50,7 +50,7 @@ export function podPlaces(settings: Settings): PodPaths {
     configuredFile: `${stateDir}/configured`,
     volumesFolder: `${stateDir}/v`,
     subPathsFolder: `${stateDir}/sub`,
-    localVolumesFolder: `${stateDir}/data/v`,
+    shareFolder: `${stateDir}/9p`,
   };
 }
 

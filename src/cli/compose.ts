@@ -154,6 +154,7 @@ function vmSettings(config: Config) {
     stateFolder: config.stateDirectory,
     dataFolder: config.rootDirectory,
     gatewayUid: uids.gateway,
+    shareProgram: join(config.binDirectory, 'husk-share'),
     size: { vcpus: config.cpu, memoryMiB: config.memory },
     diskBytes: config.diskMib * mib,
     deadlines: defaultDeadlines,

@@ -25,6 +25,9 @@ export interface VmConfig {
   readonly oomScoreAdj: number;
 }
 
+/** Name in a VM's state folder of the socket that is the host's end of its file server port. */
+export const shareSocketName = 'share.sock';
+
 /** All that is needed to find a VM again after the daemon was restarted. JSON-safe. */
 export interface VmRef {
   readonly id: string;

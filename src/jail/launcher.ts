@@ -8,8 +8,11 @@ import { HuskError } from '../base/errors.ts';
 import { mark } from '../base/trace.ts';
 import { type JailedProcess, watchChild } from './process.ts';
 
-/** Descriptors that the jailed program finds open; jail.c fixes the numbers up to `tap`, and `stream`. */
-export const jailFds = { memory: 3, state: 4, qmp: 5, fds: 6, agent: 7, tap: 8, firstFile: 9, stream: 31 } as const;
+/** Descriptors that the jailed program finds open; jail.c fixes the numbers up to `tap`, `share` and `stream`. */
+export const jailFds = {
+  ...{ memory: 3, state: 4, qmp: 5, fds: 6, agent: 7, tap: 8, firstFile: 9 },
+  ...{ share: 14, stream: 31 },
+} as const;
 
 /** Names of what the jail makes in the state folder. */
 export const jailFiles = {
@@ -18,6 +21,7 @@ export const jailFiles = {
   agentSocket: 'agent.sock',
   /** Beside the agent's: the gateway finds it by this name. */
   streamSocket: 'stream.sock',
+  shareSocket: 'share.sock',
   pid: 'vm.pid',
   exit: 'vm.exit',
   messages: 'qemu.log',

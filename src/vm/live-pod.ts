@@ -8,6 +8,8 @@ export interface LivePod {
   readonly vm: Vm;
   readonly agent: Agent;
   readonly volumes: PodVolumes;
+  /** Settles with the reason when the pod's file server, if it has one, is gone. */
+  readonly shareLost: Promise<string>;
   /** By container id; a container without a log path has none. */
   readonly logs: Map<string, ContainerLog>;
   /** Ids of containers that were started and whose exit was not reported. */
@@ -19,8 +21,8 @@ export interface LivePod {
 }
 
 /** A pod without containers. */
-export function livePod(vm: Vm, agent: Agent, volumes: PodVolumes): LivePod {
-  return { vm, agent, volumes, logs: new Map(), running: new Set(), exits: new Map(), stopping: false };
+export function livePod(vm: Vm, agent: Agent, { volumes, shareLost }: Pick<LivePod, 'volumes' | 'shareLost'>): LivePod {
+  return { vm, agent, volumes, shareLost, logs: new Map(), running: new Set(), exits: new Map(), stopping: false };
 }
 
 /** The promise that settles when the container's exit has been reported. */

@@ -22,6 +22,8 @@ export interface VmRuntimeOptions {
   /** Folder for the pods' disks. */
   readonly dataFolder: string;
   readonly gatewayUid: number;
+  /** The compiled husk-share, the file server of live volumes. */
+  readonly shareProgram: string;
   /** The uids that VMs run as, one each. */
   readonly uids: UidPool;
   readonly size: VmSize;

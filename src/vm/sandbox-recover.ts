@@ -3,12 +3,13 @@ import { describeError } from '../base/errors.ts';
 import type { ContainerOffsets } from '../gen/agent/v1/agent.ts';
 import { ContainerConfig, PodSandboxConfig } from '../gen/cri/v1/api.ts';
 import type { ContainerRecord, SandboxRecord } from '../pod/records.ts';
+import { ShareServer } from '../volumes/share-server.ts';
 import { logPaths } from './container-create.ts';
 import { type ContainerLog, openContainerLog } from './container-log.ts';
 import { type LivePod, livePod } from './live-pod.ts';
 import type { VmRuntimeOptions } from './options.ts';
 import { parseVmState } from './vm-state.ts';
-import { vmVolumes } from './vm-volumes.ts';
+import { shareSpec, vmVolumes } from './vm-volumes.ts';
 
 interface Recovery {
   readonly options: VmRuntimeOptions;
@@ -23,6 +24,12 @@ export async function recoverPod({ options, record, containers }: Recovery): Pro
   if (state.vm === undefined) return undefined;
   const vm = await options.hypervisor.reattach(state.vm);
   if (vm === undefined) return undefined;
+  const server = await ShareServer.find(shareSpec(options, record));
+  if (server === 'lost') {
+    options.log.error({ sandbox: record.id }, 'the file server of a running VM is gone');
+    await vm.destroy();
+    return undefined;
+  }
   const logs = await openLogs(options, record, containers);
   const resume = containers.map(({ id }): ContainerOffsets => {
     const { stdout, stderr } = logs.get(id)?.offsets ?? { stdout: 0n, stderr: 0n };
@@ -34,7 +41,7 @@ export async function recoverPod({ options, record, containers }: Recovery): Pro
       { id: record.id, agentSocket: vm.ref.agentSocket, linkKey: state.linkKey, resume },
       { timeoutMs },
     );
-    const pod = livePod(vm, agent, vmVolumes(options, record.id, { vm, agent }));
+    const pod = livePod(vm, agent, vmVolumes(options, record, { vm, agent, server }));
     for (const [id, log] of logs) pod.logs.set(id, log);
     for (const { id, status } of containers) {
       if (status.startedAtNs !== '0' && status.finishedAtNs === '0') pod.running.add(id);

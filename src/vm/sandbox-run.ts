@@ -169,7 +169,7 @@ async function giveIdentity(
   const sample = Buffer.from(configured.randomSample).toString('hex');
   options.log.debug({ sandbox: record.id, sample }, 'guest reseeded');
   annotate({ pid: vm.ref.pid, ...processUsage(vm.ref.pid) });
-  return livePod(vm, agent, vmVolumes(options, record.id, { vm, agent }));
+  return livePod(vm, agent, vmVolumes(options, record, { vm, agent }));
 }
 
 async function identityOf(

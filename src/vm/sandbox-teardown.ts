@@ -4,6 +4,7 @@ import { everyStep } from '../base/every-step.ts';
 import { PodSandboxConfig } from '../gen/cri/v1/api.ts';
 import { networkWish } from '../pod/network-wish.ts';
 import type { SandboxRecord } from '../pod/records.ts';
+import { ShareServer } from '../volumes/share-server.ts';
 import type { LivePod } from './live-pod.ts';
 import type { VmRuntimeOptions } from './options.ts';
 import { podFolders } from './pod-places.ts';
@@ -29,6 +30,7 @@ export async function stopPod(
   void Promise.allSettled([vm, network, link]);
   await everyStep([
     ['vm', () => vm],
+    ['file server', () => ShareServer.end(podFolders(options, record.id).state)],
     ['cgroup', () => options.cgroups.remove(parent, record.id)],
     ['network', () => network],
     ['netns', () => options.network.removeNamespace(record.id)],

@@ -1,7 +1,7 @@
 /** PodRuntime for pods in virtual machines: orchestration only. */
 import { rm } from 'node:fs/promises';
 import type { AgentEvents } from '../agent/agent.ts';
-import { withDeadline } from '../base/deadline.ts';
+import { sleep, withDeadline } from '../base/deadline.ts';
 import { describeError, HuskError } from '../base/errors.ts';
 import { type LinuxContainerResources, PodSandboxConfig } from '../gen/cri/v1/api.ts';
 import { cgroupSettings } from '../oci/cgroup-settings.ts';
@@ -23,6 +23,8 @@ import { vmEvents } from './vm-events.ts';
 const maxExecOutputBytes = 16 * 1024 * 1024;
 /** From the guest's word that a process was killed to its exit event with all output before it. */
 const exitEventMs = 30_000;
+/** From the end of a VM's file server to the news of the VM's own end, if that is why. */
+const vmEndMs = 500;
 /** Containers still running when their pod is stopped get this long to hand over their last output. */
 const lastWordsMs = 3_000;
 
@@ -248,6 +250,11 @@ export class VmRuntime implements PodRuntime {
   }
 
   #watch(id: string, pod: LivePod): void {
+    void pod.shareLost.then(async (reason) => {
+      // It ends with its VM: the VM's own end says more.
+      await sleep(vmEndMs);
+      if (!pod.stopping) void this.#lose(id, reason);
+    });
     void pod.vm.exited.then(({ reason, consoleTail }) => {
       if (!pod.stopping)
         void this.#lose(

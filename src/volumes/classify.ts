@@ -18,8 +18,10 @@ export interface ClassifiedMount {
 export async function classifyMount(mount: Mount): Promise<ClassifiedMount> {
   checkPropagation(mount);
   const facts = await hostFacts(mount.hostPath);
-  if (facts.partOf === undefined) return { mount, volume: volumeKind(mount, facts), facts, subPath: '' };
+  const whole = facts.partOf && (await hostFacts(facts.partOf.path));
+  // A part of a volume that has its files on the host is a folder like any other.
+  if (facts.partOf === undefined || whole?.tmpfsBytes === undefined)
+    return { mount, volume: volumeKind(mount, facts), facts, subPath: '' };
   const { path, subPath } = facts.partOf;
-  const whole = await hostFacts(path);
   return { mount, volume: volumeKind({ hostPath: path, readonly: mount.readonly }, whole), facts: whole, subPath };
 }

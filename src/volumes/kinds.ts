@@ -23,8 +23,6 @@ export type VolumeKind =
   | { readonly kind: 'tree'; readonly path: string }
   /** Memory of the guest. */
   | { readonly kind: 'memory'; readonly path: string; readonly sizeBytes: number }
-  /** A folder that the pod's containers share and that ends with the pod. */
-  | { readonly kind: 'scratch'; readonly path: string }
   /** The host's own files, live. */
   | { readonly kind: 'share'; readonly path: string }
   /** A disk. */
@@ -40,8 +38,9 @@ const treeKinds: ReadonlySet<string> = new Set(['configmap', 'secret', 'projecte
 /**
  * Chooses the kind.
  *
- * Only the kubelet's own layout (kubernetes/pkg/kubelet/kubelet_getters.go) makes a copy or
- * scratch space of a folder; every other folder may be written by others and is shared live.
+ * Only the kubelet's own layout (kubernetes/pkg/kubelet/kubelet_getters.go) makes a copy of a folder, or
+ * memory; every other folder may be written by others and is shared live. So is an emptyDir on disk:
+ * the kubelet counts what is in it.
  *
  * @throws HuskError `invalid-argument` for what no virtual machine can be given
  */
@@ -52,10 +51,8 @@ export function volumeKind(mount: Pick<Mount, 'hostPath' | 'readonly'>, facts: H
       return { kind: 'block', path };
     case 'folder': {
       const plugin = podVolume.exec(mount.hostPath)?.[1] ?? '';
-      if (plugin === 'empty-dir') {
-        const sizeBytes = facts.tmpfsBytes;
-        return sizeBytes === undefined ? { kind: 'scratch', path } : { kind: 'memory', path, sizeBytes };
-      }
+      if (plugin === 'empty-dir' && facts.tmpfsBytes !== undefined)
+        return { kind: 'memory', path, sizeBytes: facts.tmpfsBytes };
       return treeKinds.has(plugin) && mount.readonly ? { kind: 'tree', path } : { kind: 'share', path };
     }
     case 'file':

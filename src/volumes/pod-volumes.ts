@@ -1,10 +1,12 @@
 /** The volumes of one VM pod: what each container needs, and copies that follow the host. */
 import type { FileHandle } from 'node:fs/promises';
-import { HuskError } from '../base/errors.ts';
+import { HuskError, isKind } from '../base/errors.ts';
 import type { Volume, VolumeMount } from '../gen/agent/v1/agent.ts';
-import type { Mount } from '../gen/cri/v1/api.ts';
+import { type Mount, MountPropagation } from '../gen/cri/v1/api.ts';
 import type { Image } from '../pod/image-view.ts';
 import { type ClassifiedMount, classifyMount } from './classify.ts';
+import type { HostFacts } from './kinds.ts';
+import type { Share } from './share-server.ts';
 import { openTree, readTree } from './snapshot.ts';
 import { type TreeWatch, watchTree } from './watch.ts';
 import { chunkBytes, treeDigest, treeVolumes, volumeId } from './wire.ts';
@@ -15,6 +17,8 @@ export interface VolumeHost {
   put(volume: Volume): Promise<void>;
   /** Puts the image's layers on the VM's layers disk. @throws HuskError */
   attachImage(mount: Mount, image: Image | undefined): Promise<{ readonly id: string; readonly layers: ImageLayers }>;
+  /** Lets the pod's file server show a path; the name it has there. Starts the server when there is none. */
+  share(share: Share): Promise<string>;
   /** A copy could not be brought up to date; it is tried again. */
   failed(path: string, caught: unknown): void;
 }
@@ -115,23 +119,40 @@ export class PodVolumes {
     const id = volumeId(volume.kind, volume.path);
     switch (volume.kind) {
       case 'tree': {
-        const tree = await this.#follow(volume.path);
-        const files = await readTree(tree.handle, tree.path);
-        tree.sent = treeDigest(files);
-        return treeVolumes(id, files);
+        return (await this.#treeOf(id, volume.path)) ?? [await this.#shareOf(mount, facts)];
       }
       case 'memory':
         return [{ id, kind: { $case: 'tmpfs', value: { sizeBytes: BigInt(volume.sizeBytes), mode, uid, gid } } }];
-      case 'scratch':
-        return [{ id, kind: { $case: 'local', value: { mode, uid, gid } } }];
       case 'share':
+        return [await this.#shareOf(mount, facts)];
       case 'block':
         throw new HuskError(
           'unimplemented',
-          `config.mounts "${mount.containerPath.slice(0, 200)}": "${volume.path.slice(0, 200)}" is a ${volume.kind === 'block' ? 'block device' : 'folder or file that changes'}; VM pods cannot be given it in this version`,
+          `config.mounts "${mount.containerPath.slice(0, 200)}": "${volume.path.slice(0, 200)}" is a block device; VM pods cannot be given it as a mount`,
           { stage: 'volumes', hint: 'run the pod with RuntimeClass handler "native"' },
         );
     }
+  }
+
+  /** Undefined when it is too much to be copied, or holds what cannot be. */
+  async #treeOf(id: string, path: string): Promise<Volume[] | undefined> {
+    const tree = await this.#follow(path);
+    try {
+      const files = await readTree(tree.handle, tree.path);
+      tree.sent = treeDigest(files);
+      return treeVolumes(id, files);
+    } catch (caught) {
+      if (!isKind(caught, 'resource-exhausted') && !isKind(caught, 'failed-precondition')) throw caught;
+      await this.#unfollow(tree);
+      return undefined;
+    }
+  }
+
+  async #shareOf({ readonly, recursiveReadOnly, propagation }: Mount, { path, type }: HostFacts): Promise<Volume> {
+    const access = recursiveReadOnly ? 'rro' : readonly ? 'ro' : 'rw';
+    const hostToContainer = propagation === MountPropagation.PROPAGATION_HOST_TO_CONTAINER;
+    const name = await this.#host.share({ path, isFile: type === 'file', access, hostToContainer });
+    return { id: volumeId('share', name), kind: { $case: 'share', value: { name } } };
   }
 
   /** What fits goes with the container; what does not goes ahead of it. */
@@ -161,8 +182,14 @@ export class PodVolumes {
     return tree;
   }
 
+  async #unfollow(tree: LiveTree): Promise<void> {
+    tree.watch.close();
+    this.#trees.delete(tree.path);
+    await tree.handle.close();
+  }
+
   async #send(tree: LiveTree): Promise<void> {
-    if (this.#closed) return;
+    if (this.#closed || this.#trees.get(tree.path) !== tree) return;
     const files = await readTree(tree.handle, tree.path);
     const digest = treeDigest(files);
     if (digest === tree.sent) return;

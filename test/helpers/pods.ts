@@ -22,9 +22,15 @@ export function podConfig(fields: object = {}, logDirectory = ''): PodSandboxCon
 }
 
 /** Runs a pod and returns its id and config. */
-export async function runPod(daemon: Daemon, fields: object = {}): Promise<{ id: string; config: PodSandboxConfig }> {
+export async function runPod(
+  daemon: Daemon,
+  fields: object = {},
+  runtimeHandler = '',
+): Promise<{ id: string; config: PodSandboxConfig }> {
   const config = podConfig(fields, `${daemon.folder}/logs/${names}`);
-  const { podSandboxId } = await daemon.cri.runPodSandbox(RunPodSandboxRequest.fromPartial({ config } as object));
+  const { podSandboxId } = await daemon.cri.runPodSandbox(
+    RunPodSandboxRequest.fromPartial({ config, runtimeHandler } as object),
+  );
   return { id: podSandboxId, config };
 }
 

@@ -1,10 +1,11 @@
 /** The pod's volumes: made once, there until the pod ends. */
-import { chmod, chown, mkdir } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { HuskError } from '../../../src/base/errors.ts';
 import type { ImageVolume, TmpfsVolume, TreeEntry, Volume, VolumeTree } from '../../../src/gen/agent/v1/agent.ts';
 import { op, type SysOp } from '../../../src/guest/sys-batch.ts';
 import { podPlaces } from '../places.ts';
 import type { Pod } from '../pod.ts';
+import { runTool } from '../tool.ts';
 import { type KnownNode, type TreePath, treeOf } from './tree.ts';
 import { writeTree } from './tree-files.ts';
 
@@ -31,6 +32,7 @@ export class Volumes {
   readonly #pod: Pod;
   readonly #made = new Map<string, MadeVolume>();
   readonly #trees = new Map<string, TreeState>();
+  #fileServer: Promise<void> | undefined;
 
   constructor(pod: Pod) {
     this.#pod = pod;
@@ -56,9 +58,9 @@ export class Volumes {
         throw new HuskError('already-exists', `volume "${id}": it is there as "${made.kind}", not "${kind.$case}"`);
       if (kind.$case === 'tree') return await this.#putTree(id, kind.value);
       if (made !== undefined) return;
-      const folder = await this.#folder(id);
-      const source = await this.#make(id, folder, kind);
-      this.#made.set(id, { kind: kind.$case, source, isFile: false });
+      const source = await this.#make(id, kind);
+      const isFile = kind.$case === 'share' && kind.value.name.startsWith('f');
+      this.#made.set(id, { kind: kind.$case, source, isFile });
     });
   }
 
@@ -68,28 +70,30 @@ export class Volumes {
     return folder;
   }
 
-  async #make(
-    id: string,
-    folder: string,
-    kind: Exclude<NonNullable<Volume['kind']>, { $case: 'tree' }>,
-  ): Promise<string> {
-    const root = `${folder}/root`;
+  async #make(id: string, kind: Exclude<NonNullable<Volume['kind']>, { $case: 'tree' }>): Promise<string> {
+    const root = `${await this.#folder(id)}/root`;
     switch (kind.$case) {
       case 'tmpfs':
         await this.#pod.sys.run(tmpfsOps(root, kind.value));
         return root;
-      case 'local': {
-        const local = `${podPlaces(this.#pod.settings).localVolumesFolder}/${id}`;
-        const { mode, uid, gid } = kind.value;
-        await mkdir(local, { recursive: true, mode: 0o700 });
-        await chown(local, uid, gid);
-        await chmod(local, mode & 0o7777);
-        return local;
-      }
+      case 'share':
+        return this.#share(kind.value.name);
       case 'image':
         await this.#mountImage(root, kind.value);
         return root;
     }
+  }
+
+  /** One mount for all that is shared, however many containers use it. */
+  async #share(name: string): Promise<string> {
+    if (!/^[df]\d{1,3}$/.test(name)) throw invalid(name, 'wanted a name of the file server, such as "d0"');
+    const { shareFolder } = podPlaces(this.#pod.settings);
+    this.#fileServer ??= mountFileServer(this.#pod, shareFolder).catch((caught: unknown) => {
+      this.#fileServer = undefined;
+      throw caught;
+    });
+    await this.#fileServer;
+    return `${shareFolder}/${name}`;
   }
 
   /** Overlayfs wants two folders below: an empty one serves for an image of a single layer. */
@@ -138,6 +142,18 @@ export class Volumes {
     this.#trees.set(id, { known: writeTree(source, state.known, tree), waiting: [] });
     this.#made.set(id, { kind: 'tree', source, isFile: tree.get('')?.kind === 'file' });
   }
+}
+
+/** Bytes of a 9P message: the kernel sets aside as much for each request and each answer that is large. */
+const messageBytes = 128 * 1024;
+const mountMs = 20_000;
+
+async function mountFileServer(pod: Pod, folder: string): Promise<void> {
+  await mkdir(folder, { recursive: true, mode: 0o700 });
+  const { exitCode, stderr } = await runTool(pod.settings.ninePath, [folder, String(messageBytes)], {
+    timeoutMs: mountMs,
+  });
+  if (exitCode !== 0) throw new HuskError('unavailable', `mount the file server: ${stderr.trim().slice(0, 300)}`);
 }
 
 /** Two folders for what an overlay must not have twice. */

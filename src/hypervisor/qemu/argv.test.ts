@@ -21,8 +21,10 @@ const clone = `/usr/bin/qemu-system-x86_64
 -chardev socket,id=agent,fd=7,server=on,wait=off
 -device virtio-serial-pci,id=ports,max_ports=4,addr=0x2
 -device virtserialport,bus=ports.0,nr=1,chardev=agent,name=husk.agent.0
--chardev socket,id=stream,fd=31,server=on,wait=off
--device virtserialport,bus=ports.0,nr=2,chardev=stream,name=husk.stream.0
+ -chardev socket,id=stream,fd=31,server=on,wait=off
+ -device virtserialport,bus=ports.0,nr=2,chardev=stream,name=husk.stream.0
+ -chardev socket,id=share,fd=14,server=on,wait=off
+ -device virtserialport,bus=ports.0,nr=3,chardev=share,name=husk.9p.0
 -add-fd fd=9,set=1
 -blockdev driver=raw,node-name=root,read-only=on,file.driver=file,file.filename=/dev/fdset/1,file.locking=off
 -device virtio-blk-pci,drive=root,serial=root,num-queues=1,addr=0x3

@@ -116,12 +116,15 @@ const channels = [
 
 const agentPort = [
   ...['-chardev', `socket,id=agent,fd=${jailFds.agent},server=on,wait=off`],
-  // Few ports: each has two queues in the device state. The spare ones are for file servers.
+  // Few ports: each has two queues in the device state.
   ...['-device', 'virtio-serial-pci,id=ports,max_ports=4,addr=0x2'],
   ...['-device', 'virtserialport,bus=ports.0,nr=1,chardev=agent,name=husk.agent.0'],
   // Bytes of exec, attach and port-forward: docs/adr/0090-bulk-channel.md.
   ...['-chardev', `socket,id=stream,fd=${jailFds.stream},server=on,wait=off`],
   ...['-device', 'virtserialport,bus=ports.0,nr=2,chardev=stream,name=husk.stream.0'],
+  // Behind it a file server, where the pod has volumes of the host that are shared live.
+  ...['-chardev', `socket,id=share,fd=${jailFds.share},server=on,wait=off`],
+  ...['-device', 'virtserialport,bus=ports.0,nr=3,chardev=share,name=husk.9p.0'],
 ];
 
 const disks = [

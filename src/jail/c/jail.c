@@ -9,7 +9,8 @@
  * becomes the program, in namespaces and a root of its own. Descriptors of the program:
  *
  *   0 /dev/null   1,2 pipe to the keeper   3 guest memory (inherited)   4 device state (inherited)
- *   5 QMP   6 QMP for descriptors   7 agent   8 tap   31 bulk channel   others as --open-ro and --disk say
+ *   5 QMP   6 QMP for descriptors   7 agent   8 tap   14 file server   31 bulk channel
+ *   others as --open-ro and --disk say
  *
  * Standard output carries one line to the caller: `ready PID STARTTICKS`, or `jail: what: errno`.
  */
@@ -42,7 +43,10 @@
 #include <linux/capability.h>
 #include "sparse.h"
 
-enum { FD_MEMORY = 3, FD_STATE = 4, FD_QMP = 5, FD_FDS = 6, FD_AGENT = 7, FD_TAP = 8, FD_STREAM = 31, FD_LAST = 31 };
+enum {
+  FD_MEMORY = 3, FD_STATE = 4, FD_QMP = 5, FD_FDS = 6, FD_AGENT = 7, FD_TAP = 8, FD_SHARE = 14, FD_STREAM = 31,
+  FD_LAST = 31
+};
 /* The program's messages are worth this much; the rest is read and dropped. */
 enum { LOG_BYTES = 65536 };
 enum { MAX_CGROUPS = 16, SPARE = 100 };
@@ -393,6 +397,7 @@ int main(int argc, char **argv) {
   o.held[FD_FDS] = listen_at(&o, "fds.sock", 0);
   o.held[FD_AGENT] = listen_at(&o, "agent.sock", o.agent_uid);
   o.held[FD_STREAM] = listen_at(&o, "stream.sock", o.agent_uid);
+  o.held[FD_SHARE] = listen_at(&o, "share.sock", 0);
   o.held[FD_TAP] = open_tap(o.netns);
   join_groups(&o);
   if (pipe2(messages, O_CLOEXEC) || pipe2(go, O_CLOEXEC)) die("pipe");

@@ -165,8 +165,8 @@ export interface Volume {
   kind:
     | { $case: "tree"; value: VolumeTree }
     | { $case: "tmpfs"; value: TmpfsVolume }
-    | { $case: "local"; value: LocalVolume }
     | { $case: "image"; value: ImageVolume }
+    | { $case: "share"; value: ShareVolume }
     | undefined;
 }
 
@@ -207,16 +207,14 @@ export interface TmpfsVolume {
   gid: number;
 }
 
-/** A folder on the pod's data disk. */
-export interface LocalVolume {
-  mode: number;
-  uid: number;
-  gid: number;
-}
-
 /** The files of an image, read-only. Lowest layer first. */
 export interface ImageVolume {
   layers: Layer[];
+}
+
+/** A folder or file that the pod's file server shows under this name. */
+export interface ShareVolume {
+  name: string;
 }
 
 export interface PutVolumeRequest {
@@ -1664,11 +1662,11 @@ export const Volume: MessageFns<Volume> = {
       case "tmpfs":
         TmpfsVolume.encode(message.kind.value, writer.uint32(26).fork()).join();
         break;
-      case "local":
-        LocalVolume.encode(message.kind.value, writer.uint32(34).fork()).join();
-        break;
       case "image":
         ImageVolume.encode(message.kind.value, writer.uint32(42).fork()).join();
+        break;
+      case "share":
+        ShareVolume.encode(message.kind.value, writer.uint32(50).fork()).join();
         break;
     }
     return writer;
@@ -1711,20 +1709,20 @@ export const Volume: MessageFns<Volume> = {
             message.kind = { $case: "tmpfs", value: TmpfsVolume.decode(reader, reader.uint32()) };
             continue;
           }
-          case 4: {
-            if (tag !== 34) {
-              break;
-            }
-
-            message.kind = { $case: "local", value: LocalVolume.decode(reader, reader.uint32()) };
-            continue;
-          }
           case 5: {
             if (tag !== 42) {
               break;
             }
 
             message.kind = { $case: "image", value: ImageVolume.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.kind = { $case: "share", value: ShareVolume.decode(reader, reader.uint32()) };
             continue;
           }
         }
@@ -1758,15 +1756,15 @@ export const Volume: MessageFns<Volume> = {
         }
         break;
       }
-      case "local": {
-        if (object.kind?.value !== undefined && object.kind?.value !== null) {
-          message.kind = { $case: "local", value: LocalVolume.fromPartial(object.kind.value) };
-        }
-        break;
-      }
       case "image": {
         if (object.kind?.value !== undefined && object.kind?.value !== null) {
           message.kind = { $case: "image", value: ImageVolume.fromPartial(object.kind.value) };
+        }
+        break;
+      }
+      case "share": {
+        if (object.kind?.value !== undefined && object.kind?.value !== null) {
+          message.kind = { $case: "share", value: ShareVolume.fromPartial(object.kind.value) };
         }
         break;
       }
@@ -2125,85 +2123,6 @@ export const TmpfsVolume: MessageFns<TmpfsVolume> = {
   },
 };
 
-function createBaseLocalVolume(): LocalVolume {
-  return { mode: 0, uid: 0, gid: 0 };
-}
-
-export const LocalVolume: MessageFns<LocalVolume> = {
-  encode(message: LocalVolume, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    if (message.mode !== 0) {
-      writer.uint32(8).uint32(message.mode);
-    }
-    if (message.uid !== 0) {
-      writer.uint32(16).uint32(message.uid);
-    }
-    if (message.gid !== 0) {
-      writer.uint32(24).uint32(message.gid);
-    }
-    return writer;
-  },
-
-  decode(input: BinaryReader | Uint8Array, length?: number): LocalVolume {
-    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
-    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
-    if (previousRecursionDepth >= 100) {
-      throw new globalThis.Error("protobuf decode recursion limit exceeded");
-    }
-    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
-    try {
-      const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseLocalVolume();
-      while (reader.pos < end) {
-        const tag = reader.uint32();
-        switch (tag >>> 3) {
-          case 1: {
-            if (tag !== 8) {
-              break;
-            }
-
-            message.mode = reader.uint32();
-            continue;
-          }
-          case 2: {
-            if (tag !== 16) {
-              break;
-            }
-
-            message.uid = reader.uint32();
-            continue;
-          }
-          case 3: {
-            if (tag !== 24) {
-              break;
-            }
-
-            message.gid = reader.uint32();
-            continue;
-          }
-        }
-        if ((tag & 7) === 4 || tag === 0) {
-          break;
-        }
-        reader.skip(tag & 7);
-      }
-      return message;
-    } finally {
-      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
-    }
-  },
-
-  create<I extends Exact<DeepPartial<LocalVolume>, I>>(base?: I): LocalVolume {
-    return LocalVolume.fromPartial(base ?? ({} as any));
-  },
-  fromPartial<I extends Exact<DeepPartial<LocalVolume>, I>>(object: I): LocalVolume {
-    const message = createBaseLocalVolume();
-    message.mode = object.mode ?? 0;
-    message.uid = object.uid ?? 0;
-    message.gid = object.gid ?? 0;
-    return message;
-  },
-};
-
 function createBaseImageVolume(): ImageVolume {
   return { layers: [] };
 }
@@ -2255,6 +2174,61 @@ export const ImageVolume: MessageFns<ImageVolume> = {
   fromPartial<I extends Exact<DeepPartial<ImageVolume>, I>>(object: I): ImageVolume {
     const message = createBaseImageVolume();
     message.layers = object.layers?.map((e) => Layer.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseShareVolume(): ShareVolume {
+  return { name: "" };
+}
+
+export const ShareVolume: MessageFns<ShareVolume> = {
+  encode(message: ShareVolume, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.name !== "") {
+      writer.uint32(10).string(message.name);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ShareVolume {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseShareVolume();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<ShareVolume>, I>>(base?: I): ShareVolume {
+    return ShareVolume.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ShareVolume>, I>>(object: I): ShareVolume {
+    const message = createBaseShareVolume();
+    message.name = object.name ?? "";
     return message;
   },
 };

@@ -1,0 +1,237 @@
+/*
+ * husk-share: the file server of one VM pod. It speaks 9P2000.L to the pod's guest kernel.
+ *
+ *   husk-share serve --socket QEMU_SOCKET --root EMPTY_FOLDER [--cgroup FOLDER]...
+ *   husk-share add PID SOURCE NAME [ro|rro|rw] [private|slave]
+ *
+ * `serve` connects to the socket of the VM's virtio-serial port, moves into namespaces and a root
+ * of its own that holds nothing but empty mount points (d0, d1, ... for folders, f0, f1, ... for
+ * files), gives up what it can, prints `ready PID STARTTICKS` and serves until the socket ends.
+ * `add` mounts a path of the host on one of them: nodev, nosuid, nosymfollow.
+ *
+ * The guest is hostile. What keeps it in:
+ * - every fid is an open descriptor; a name is one component, opened relative to it, never followed
+ *   if it is a link, and never `..`: there is no path that could be exchanged (CVE-2021-25741, CVE-2026-93834)
+ * - only regular files and folders are ever opened (CVE-2023-2861, CVE-2020-35517); no device can be made
+ * - nothing but the shares is mounted here, and read-only is a property of the mount
+ * - no network, no process but this one is visible, a list of allowed system calls
+ *
+ * It acts for users of the guest that the host does not know, with file systems that the guest's
+ * kernel guards: permissions are checked there, with the groups of the asking process; here a new
+ * file gets the user that the guest names, and CAP_DAC_OVERRIDE stands in for the groups.
+ */
+#define _GNU_SOURCE
+#include "share.h"
+
+static __attribute__((noreturn)) void usage(void) {
+  errno = EINVAL;
+  die("usage: husk-share serve|add ...");
+}
+
+/* ---- add ---- */
+
+static int attach(int pid, int tree, const char *name) {
+  char path[64];
+  snprintf(path, sizeof path, "/proc/%d/ns/mnt", pid);
+  int ns = open(path, O_RDONLY | O_CLOEXEC);
+  if (ns < 0 || setns(ns, CLONE_NEWNS)) return -1;
+  snprintf(path, sizeof path, "/" EXPORT "/%s", name);
+  return (int)syscall(SYS_move_mount, tree, "", AT_FDCWD, path, MOVE_MOUNT_F_EMPTY_PATH);
+}
+
+/* The source was resolved by the caller: a link that took its place since is not followed. */
+static int add(int argc, char **argv) {
+  if (argc != 7) usage();
+  int ro = strcmp(argv[5], "rw") != 0, deep = strcmp(argv[5], "rro") == 0, slave = strcmp(argv[6], "slave") == 0;
+  struct open_how how = {.flags = O_PATH | O_CLOEXEC, .resolve = RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS};
+  int source = (int)syscall(SYS_openat2, AT_FDCWD, argv[3], &how, sizeof how);
+  if (source < 0) die("open %.300s", argv[3]);
+  struct stat st;
+  if (fstat(source, &st)) die("stat %.300s", argv[3]);
+  if (!S_ISDIR(st.st_mode) && !S_ISREG(st.st_mode)) {
+    errno = EINVAL;
+    die("%.300s is neither a folder nor a file", argv[3]);
+  }
+  int tree = (int)syscall(SYS_open_tree, source, "", AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
+  if (tree < 0) die("clone the mounts at %.300s", argv[3]);
+  struct mount_attr all = {.attr_set = MOUNT_ATTR_NODEV | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOSYMFOLLOW | (deep ? MOUNT_ATTR_RDONLY : 0),
+                           .propagation = slave ? MS_SLAVE : MS_PRIVATE};
+  if (syscall(SYS_mount_setattr, tree, "", AT_EMPTY_PATH | AT_RECURSIVE, &all, sizeof all)) die("restrict the mounts");
+  struct mount_attr top = {.attr_set = MOUNT_ATTR_RDONLY};
+  if (ro && syscall(SYS_mount_setattr, tree, "", AT_EMPTY_PATH, &top, sizeof top)) die("make the mount read-only");
+  if (attach((int)number(argv[2], 2, INT_MAX), tree, argv[4])) die("mount %.300s as %.40s", argv[3], argv[4]);
+  return 0;
+}
+
+/* ---- the jail ---- */
+
+static void join_cgroup(const char *folder) {
+  char path[PATH_MAX];
+  snprintf(path, sizeof path, "%s/cgroup.procs", folder);
+  int fd = open(path, O_WRONLY | O_CLOEXEC);
+  if (fd < 0 || write(fd, "0", 1) != 1) die("join cgroup %.300s", folder);
+  close(fd);
+}
+
+static void make_mount_points(void) {
+  char path[40];
+  for (int i = 0; i < MAX_SHARES; i++) {
+    snprintf(path, sizeof path, EXPORT "/d%d", i);
+    if (mkdir(path, 0)) die("mkdir %s", path);
+    snprintf(path, sizeof path, EXPORT "/f%d", i);
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0);
+    if (fd < 0) die("create %s", path);
+    close(fd);
+  }
+}
+
+/* A root of empty mount points and a /proc of this process alone, whose fd/ reopens descriptors. */
+static void enter_root(const char *folder) {
+  if (mount("", "/", 0, MS_REC | MS_PRIVATE, 0)) die("make mounts private");
+  if (mount("share", folder, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "size=64k,nr_inodes=1k,mode=0755")) die("mount the root");
+  if (chdir(folder)) die("chdir %.300s", folder);
+  if (mkdir(EXPORT, 0755) || mkdir("proc", 0555)) die("mkdir");
+  make_mount_points();
+  if (mount("proc", "proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, "subset=pid")) die("mount /proc");
+  if (syscall(SYS_pivot_root, ".", ".")) die("pivot_root");
+  if (umount2(".", MNT_DETACH)) die("leave the host's root");
+  if (chdir("/")) die("chdir /");
+  if (mount("", "/", 0, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, 0)) die("make the root read-only");
+}
+
+/* Kept: what stands in for the guest's own checks. Changing the user for new files does not take them. */
+static void drop_rights(void) {
+  static const int kept[] = {CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_FSETID, CAP_SETUID, CAP_SETGID};
+  struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+  struct __user_cap_data_struct sets[2] = {0};
+  if (prctl(PR_SET_SECUREBITS, 0x3f & ~(1 << 4), 0, 0, 0)) die("secure bits"); /* all but KEEP_CAPS, each locked */
+  if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)) die("clear ambient capabilities");
+  for (size_t i = 0; i < sizeof kept / sizeof *kept; i++) sets[0].effective |= 1u << kept[i];
+  sets[0].permitted = sets[0].effective;
+  for (int cap = 0; prctl(PR_CAPBSET_READ, cap, 0, 0, 0) >= 0; cap++)
+    if (prctl(PR_CAPBSET_DROP, cap, 0, 0, 0)) die("drop capability %d", cap);
+  if (setgroups(0, 0)) die("setgroups");
+  if (syscall(SYS_capset, &header, sets)) die("drop capabilities");
+  if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)) die("no_new_privs");
+  if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)) die("dumpable");
+}
+
+static void set_limits(void) {
+  const struct rlimit none = {0, 0}, files = {FID_LIMIT * 2 + 64, FID_LIMIT * 2 + 64};
+  struct rlimit had;
+  if (setrlimit(RLIMIT_CORE, &none)) die("limit core");
+  if (getrlimit(RLIMIT_NOFILE, &had)) die("read the limit of files");
+  const struct rlimit fit = {had.rlim_max < files.rlim_max ? had.rlim_max : files.rlim_max, had.rlim_max < files.rlim_max ? had.rlim_max : files.rlim_max};
+  if (setrlimit(RLIMIT_NOFILE, &fit)) die("limit files");
+}
+
+/* A violation ends the server, which the daemon notices. */
+static void filter_calls(void) {
+  static const unsigned allowed[] = {
+      SYS_read, SYS_write, SYS_writev, SYS_pread64, SYS_pwrite64, SYS_openat, SYS_close, SYS_fstat, SYS_newfstatat, SYS_statx,
+      SYS_fstatfs, SYS_lseek, SYS_getdents64, SYS_fchownat, SYS_chmod, SYS_fchmodat, SYS_utimensat, SYS_ftruncate,
+      SYS_mkdirat, SYS_mknodat, SYS_symlinkat, SYS_linkat, SYS_renameat, SYS_renameat2, SYS_unlinkat, SYS_readlinkat,
+      SYS_fsync, SYS_fdatasync, SYS_setfsuid, SYS_setfsgid, SYS_getxattr, SYS_setxattr, SYS_removexattr, SYS_listxattr,
+      SYS_fcntl, SYS_flock, SYS_brk, SYS_mmap, SYS_munmap, SYS_mremap, SYS_exit_group, SYS_rt_sigreturn, SYS_dup, SYS_dup2, SYS_poll,
+      SYS_restart_syscall,
+  };
+  enum { COUNT = sizeof allowed / sizeof *allowed };
+  struct sock_filter code[COUNT + 6];
+  size_t n = 0;
+  code[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch));
+  code[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, OWN_AUDIT_ARCH, 1, 0);
+  code[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS);
+  code[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr));
+  for (size_t i = 0; i < COUNT; i++)
+    code[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, allowed[i], (unsigned char)(COUNT - i), 0);
+  code[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS);
+  code[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+  const struct sock_fprog program = {.len = (unsigned short)n, .filter = code};
+  if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program)) die("filter system calls");
+}
+
+static int connect_to(const char *path) {
+  struct sockaddr_un address = {.sun_family = AF_UNIX};
+  errno = ENAMETOOLONG;
+  if (strlen(path) >= sizeof address.sun_path) die("socket %.100s", path);
+  strcpy(address.sun_path, path);
+  int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address)) die("connect to %.100s", path);
+  const int bytes = 4 * MAX_MESSAGE;
+  if (setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes)) die("size of the socket's buffer");
+  return fd;
+}
+
+/* Field 22 of /proc/PID/stat, counted from the last ')' (proc(5)). */
+static void start_ticks(pid_t pid, char *to, size_t size) {
+  char path[40], text[1024];
+  snprintf(path, sizeof path, "/proc/%d/stat", pid);
+  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  ssize_t got = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+  if (got <= 0) die("read %s", path);
+  close(fd);
+  text[got] = 0;
+  char *field = strrchr(text, ')');
+  for (int n = 2; field && n < 22; n++) field = strchr(field + 1, ' ');
+  if (!field) die("parse %s", path);
+  snprintf(to, size, "%.*s", (int)strcspn(field + 1, " "), field + 1);
+}
+
+static __attribute__((noreturn)) void become(const char *root, int link, int up) {
+  int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+  if (null < 0) die("open /dev/null");
+  if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0)) die("death signal");
+  if (unshare(CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS)) die("new namespaces");
+  enter_root(root);
+  int export = open("/" EXPORT, O_PATH | O_DIRECTORY | O_CLOEXEC);
+  if (export < 0) die("open the shares");
+  umask(0);
+  set_limits();
+  drop_rights();
+  filter_calls();
+  /* What was told so far is complete with the keeper's `ready`. */
+  for (int fd = 0; fd < 3; fd++) dup2(null, fd);
+  if (write(up, "u", 1) != 1) _exit(70);
+  close(up);
+  _exit(serve(link, export));
+}
+
+static int start(int argc, char **argv) {
+  const char *path = 0, *root = 0;
+  for (int i = 2; i + 1 < argc; i += 2) {
+    if (strcmp(argv[i], "--socket") == 0) path = argv[i + 1];
+    else if (strcmp(argv[i], "--root") == 0) root = argv[i + 1];
+    else if (strcmp(argv[i], "--cgroup") == 0) join_cgroup(argv[i + 1]);
+    else usage();
+  }
+  if (!path || !root) usage();
+  int link = connect_to(path), up[2], status = 0;
+  char ticks[24], ok;
+  if (pipe2(up, O_CLOEXEC)) die("pipe");
+  if (setsid() < 0 && errno != EPERM) die("setsid");
+  if (unshare(CLONE_NEWPID)) die("new process namespace");
+  pid_t pid = fork();
+  if (pid < 0) die("fork");
+  if (pid == 0) {
+    close(up[0]);
+    become(root, link, up[1]);
+  }
+  close(up[1]);
+  close(link);
+  if (read(up[0], &ok, 1) == 1) {
+    start_ticks(pid, ticks, sizeof ticks);
+    dprintf(STDOUT_FILENO, "ready %d %s\n", pid, ticks);
+  }
+  close(STDOUT_FILENO);
+  /* This parent stays to tell the daemon, whose child it is, how the server ended. */
+  while (waitpid(pid, &status, 0) < 0 && errno == EINTR) continue;
+  return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+int main(int argc, char **argv) {
+  if (signal(SIGPIPE, SIG_IGN) == SIG_ERR || signal(SIGHUP, SIG_IGN) == SIG_ERR) die("ignore signals");
+  if (syscall(SYS_close_range, 3, ~0U, 0)) die("close_range");
+  if (argc > 1 && strcmp(argv[1], "add") == 0) return add(argc, argv);
+  if (argc > 1 && strcmp(argv[1], "serve") == 0) return start(argc, argv);
+  usage();
+}

@@ -1,0 +1,75 @@
+/* What the parts of husk-share have in common. */
+#ifndef HUSK_SHARE_H
+#define HUSK_SHARE_H
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <limits.h>
+#include <linux/audit.h>
+#include <linux/capability.h>
+#include <linux/filter.h>
+#include <linux/openat2.h>
+#include <linux/seccomp.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#if defined(__x86_64__)
+#define OWN_AUDIT_ARCH AUDIT_ARCH_X86_64
+#else
+#error "add the architecture to the system call filter"
+#endif
+
+#define EXPORT "e"
+/* Folders and files that a pod can share, each. */
+#define MAX_SHARES 128
+/* Largest message: what the guest may ask for as `msize`. */
+#define MAX_MESSAGE (1u << 20)
+/* Files that the guest may hold on to; each costs two descriptors at most. */
+#define FID_LIMIT 65536
+
+static inline __attribute__((noreturn, format(printf, 1, 2))) void die(const char *format, ...) {
+  int saved = errno;
+  char text[400];
+  va_list args;
+  va_start(args, format);
+  vsnprintf(text, sizeof text, format, args);
+  va_end(args);
+  dprintf(STDOUT_FILENO, "husk-share: %s: %s\n", text, strerror(saved));
+  _exit(70);
+}
+
+static inline long number(const char *text, long least, long most) {
+  char *end;
+  errno = 0;
+  long value = strtol(text, &end, 10);
+  if (errno || end == text || *end || value < least || value > most) {
+    errno = EINVAL;
+    die("number '%.40s'", text);
+  }
+  return value;
+}
+
+/* Serves 9P2000.L on `link` below the folder `root` until the link ends. Returns an exit code. */
+int serve(int link, int root);
+
+#endif

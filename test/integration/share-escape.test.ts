@@ -1,0 +1,184 @@
+/**
+ * Attempts to leave a share: a raw client does what a guest's root could, while somebody else exchanges
+ * names in the same folder, as another pod with the same volume could. 200 files and 10 mounts outside
+ * must stay as they are. `HUSK_ESCAPE_OPERATIONS` sets the number of operations of each attack.
+ */
+import assert from 'node:assert/strict';
+import { execFileSync, spawn } from 'node:child_process';
+import { lstatSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, afterEach, before, beforeEach, test } from 'node:test';
+import { type NineP, t, text, u32, u64 } from '../helpers/nine-p.ts';
+import { type SharedFolder, startShare } from '../helpers/share.ts';
+
+const operations = Number(process.env['HUSK_ESCAPE_OPERATIONS'] ?? '250');
+const host = mkdtempSync(join(tmpdir(), 'husk-escape-'));
+const data = join(host, 'data');
+const outside = join(host, 'outside');
+let canaries: string[];
+let subject: SharedFolder;
+let client: NineP;
+let folder: number;
+
+before(() => {
+  mkdirSync(data);
+  mkdirSync(outside);
+  for (let index = 0; index < 200; index += 1)
+    writeFileSync(join(outside, `canary${index}`), `alive ${index}`, { mode: 0o600 });
+  for (let index = 0; index < 10; index += 1) {
+    const at = join(outside, `mount${index}`);
+    mkdirSync(at);
+    execFileSync('mount', ['-t', 'tmpfs', 'tmpfs', at]);
+    writeFileSync(join(at, 'inside'), `mounted ${index}`);
+  }
+  canaries = state();
+});
+after(() => {
+  for (let index = 0; index < 10; index += 1) execFileSync('umount', ['-l', join(outside, `mount${index}`)]);
+  rmSync(host, { recursive: true, force: true });
+});
+beforeEach(async () => {
+  subject = await startShare();
+  client = subject.client;
+  const root = await client.start();
+  await subject.server.add({ path: data, isFile: false, access: 'rw', hostToContainer: false });
+  folder = await client.walk(root, 'd0');
+});
+afterEach(async () => {
+  await subject[Symbol.asyncDispose]();
+  rmSync(data, { recursive: true, force: true });
+  mkdirSync(data);
+});
+
+/** Everything about the canaries that an attack could change. */
+function state(): string[] {
+  const lines = readdirSync(outside).flatMap((name) => {
+    const paths = name.startsWith('mount') ? [name, `${name}/inside`] : [name];
+    return paths.map((path) => {
+      const { mode, uid, gid, nlink, size, mtimeMs, ctimeMs, ino } = lstatSync(join(outside, path));
+      const content = lstatSync(join(outside, path)).isFile() ? readFileSync(join(outside, path), 'utf8') : '';
+      return [path, mode, uid, gid, nlink, size, mtimeMs, ctimeMs, ino, content].join(' ');
+    });
+  });
+  return lines;
+}
+
+const noError = (): undefined => undefined;
+const attr = (valid: number): ReturnType<typeof u32>[] => [
+  u32(valid),
+  u32(0o777),
+  u32(1),
+  u32(1),
+  u64(0),
+  u64(1),
+  u64(1),
+  u64(1),
+  u64(1),
+];
+
+/** Tries everything that changes a file, on whatever the names lead to. */
+async function attack(names: readonly string[]): Promise<void> {
+  const fid = await client.walk(folder, ...names).catch(noError);
+  if (fid === undefined) return;
+  await client.call(t.setattr, u32(fid), ...attr(0x1ff));
+  await client.call(t.mkdir, u32(fid), text('made'), u32(0o777), u32(0));
+  await client.call(t.unlinkat, u32(fid), text('canary1'), u32(0));
+  await client.call(t.renameat, u32(fid), text('canary2'), u32(folder), text('stolen'));
+  await client.call(t.link, u32(folder), u32(fid), text('linked'));
+  const value = await client.walk(fid).catch(noError);
+  if (value !== undefined) {
+    await client.call(t.xattrcreate, u32(value), text('user.x'), u64(1), u32(0));
+    await client.call(t.clunk, u32(value));
+  }
+  const open = await client.walk(fid).catch(noError);
+  if (open !== undefined) {
+    await client.call(t.lopen, u32(open), u32(0o1002));
+    await client.call(t.write, u32(open), u64(0), u32(4), { bytes: Buffer.from('dead') });
+    await client.call(t.clunk, u32(open));
+  }
+  await client.call(t.lcreate, u32(fid), text('canary3'), u32(0o1102), u32(0o666), u32(0));
+  await client.call(t.clunk, u32(fid));
+}
+
+/** Somebody outside the guest who exchanges `name` as fast as it goes, until the work is done. */
+async function while_(script: string, work: () => Promise<void>): Promise<void> {
+  const racer = spawn('sh', ['-c', `cd "$1"; while :; do ${script}; done`, 'sh', data], {
+    stdio: ['ignore', 'ignore', 'ignore'],
+  });
+  try {
+    await work();
+  } finally {
+    racer.kill('SIGKILL');
+  }
+}
+
+const repeat = async (work: (index: number) => Promise<void>): Promise<void> => {
+  for (let index = 0; index < operations; index += 1) await work(index);
+};
+
+test('links that the guest makes, to the outside, absolute and relative', async () => {
+  const targets = [
+    outside,
+    join(outside, 'canary0'),
+    '../outside',
+    '../../outside/canary0',
+    '/proc/self/root',
+    '/proc/1/root',
+    '/',
+  ];
+  await repeat(async (index) => {
+    const target = targets[index % targets.length] as string;
+    await client.call(t.unlinkat, u32(folder), text('l'), u32(0));
+    await client.call(t.symlink, u32(folder), text('l'), text(target), u32(0));
+    await attack(['l']);
+    await attack(['l', 'canary1']);
+  });
+  assert.deepEqual(state(), canaries);
+});
+
+test('a folder that is exchanged for a link while it is used', async () => {
+  const swap = `mkdir d; ln -sT ${outside} l; mv -T d x; mv -T l d; rm -f d; rmdir x`;
+  await while_(swap, () =>
+    repeat(async () => {
+      await attack(['d']);
+      await attack(['d', 'canary4']);
+    }),
+  );
+  assert.deepEqual(state(), canaries);
+});
+
+test('a file that is exchanged for a link, or for a hard link’s name, while it is used', async () => {
+  const swap = `: > f; ln -sT ${outside}/canary5 l; mv -T l f; rm -f f; : > g; mv g f; rm -f f`;
+  await while_(swap, () =>
+    repeat(async () => {
+      await attack(['f']);
+      const made = await client.walk(folder).catch(noError);
+      if (made === undefined) return;
+      await client.call(t.lcreate, u32(made), text('f'), u32(0o1102), u32(0o666), u32(0));
+      await client.call(t.write, u32(made), u64(0), u32(4), { bytes: Buffer.from('dead') });
+      await client.call(t.clunk, u32(made));
+    }),
+  );
+  assert.deepEqual(state(), canaries);
+});
+
+test('a folder that is moved out from under open files, and names that climb', async () => {
+  mkdirSync(join(data, 'a/b'), { recursive: true });
+  const names = ['..', '../..', '../outside', './..', `${outside}`, '..\0', 'a/../../outside'];
+  await while_('mv a/b c; mv c a/b', () =>
+    repeat(async (index) => {
+      const fid = await client.walk(folder, 'a', 'b').catch(noError);
+      for (const from of fid === undefined ? [folder] : [folder, fid]) {
+        const name = names[index % names.length] as string;
+        await client.call(t.renameat, u32(from), text('b'), u32(folder), text(name));
+        await client.call(t.unlinkat, u32(from), text(name), u32(0x200));
+        await client.call(t.mkdir, u32(from), text(name), u32(0o777), u32(0));
+        await attack([name]);
+        await attack(['a', 'b', '..', '..', '..', 'outside', 'canary6']);
+      }
+      if (fid !== undefined) await client.call(t.clunk, u32(fid));
+    }),
+  );
+  assert.deepEqual(state(), canaries);
+});
