@@ -36,12 +36,20 @@ export async function chooseAccelerator(host: ProbeHost, signal?: AbortSignal): 
   throw new HuskError('failed-precondition', `use KVM: ${failure}`, { hint: 'set accel to auto or tcg' });
 }
 
+/** Whether the processor has what runs a guest in hardware: Intel's VMX or AMD's SVM (proc_cpuinfo(5)). Pure. */
+export function virtualisesInHardware(cpuinfo: string): boolean {
+  return /^flags\s*:(?:.*\s)?(?:vmx|svm)(?:\s|$)/m.test(cpuinfo);
+}
+
 async function kvmFailure(host: ProbeHost, signal: AbortSignal | undefined): Promise<string | undefined> {
   try {
     await (await open('/dev/kvm', 'r+')).close();
   } catch (caught) {
     return `/dev/kvm does not open: ${HuskError.from(caught).message}`;
   }
+  // Saves the seconds of a boot that cannot work.
+  if (!virtualisesInHardware(await readFile('/proc/cpuinfo', 'utf8')))
+    return '/proc/cpuinfo shows neither vmx nor svm: KVM has no hardware to run a stock kernel on';
   const id = 'accel-probe';
   const stateFolder = join(host.options.runFolder, id);
   await rm(stateFolder, { recursive: true, force: true });
