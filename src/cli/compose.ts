@@ -169,7 +169,7 @@ function runtimeInfo(config: Config, hypervisor: HypervisorInfo, native: readonl
     acceleratorReason: hypervisor.acceleratorReason,
     hypervisorVersion: hypervisor.version,
     allowEmulation: config.allowEmulation,
-    handlers: [{ name: 'vm', recursiveReadOnlyMounts: false, userNamespaces: false }, ...native],
+    handlers: [{ name: 'vm', recursiveReadOnlyMounts: true, userNamespaces: false }, ...native],
   };
 }
 

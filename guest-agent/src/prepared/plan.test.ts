@@ -28,6 +28,12 @@ test('the plain container of a pod can be prepared: binds, limits and filter are
   assert.match(plan.filterKey ?? '', /SCMP_ACT_ERRNO/);
 });
 
+test('a recursively read-only volume is bound read-only: the guest has nothing mounted below it', () => {
+  const spec = specOf({});
+  spec.mounts.push({ type: 'bind', source: '/v', destination: '/mnt', options: ['rbind', 'rprivate', 'ro', 'rro'] });
+  assert.deepEqual(planFor(spec)?.binds.at(-1), { source: '/v', target: '/mnt', flags: 'rec,ro,ro' });
+});
+
 test('what a prepared container does not have is left to the runtime', () => {
   const changes: readonly ((spec: OciSpec) => void)[] = [
     (spec) => spec.linux.namespaces.push({ type: 'ipc' }),

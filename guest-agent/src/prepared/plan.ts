@@ -89,12 +89,17 @@ function modelParts({ mounts, linux }: OciSpec): unknown[] {
   return [mounts, linux.namespaces, linux.maskedPaths, linux.readonlyPaths, linux.resources.devices];
 }
 
-/** Words of a spec's bind mount, and those of husk-sys; nobody shares the guest's mounts, so private is what they are. */
+/**
+ * Words of a spec's bind mount, and those of husk-sys. Nobody shares the guest's mounts, so private is what they are;
+ * and nothing is mounted below a volume in the guest, so recursively read-only is read-only: what the host has
+ * mounted below a live one is behind the file server, which seals it there.
+ */
 const bindWords: ReadonlyMap<string, string> = new Map([
   ['bind', ''],
   ['rbind', 'rec'],
   ['rprivate', ''],
   ['rw', ''],
+  ['rro', 'ro'],
   ...['ro', 'nosuid', 'nodev', 'noexec'].map((word) => [word, word] as const),
 ]);
 
