@@ -1,10 +1,12 @@
 /** A container in this guest: what it was made of, its output, and how it ended. */
+import { readFileSync, statSync } from 'node:fs';
 import type { ContainerExited, Layer, ResolvedUser, VolumeMount } from '../../src/gen/agent/v1/agent.ts';
 import { killCgroup, wasOomKilled } from './cgroup.ts';
 import type { ContainerInput } from './container-input.ts';
 import type { ExecTarget } from './exec-request.ts';
 import type { ProcessExit } from './exits.ts';
 import type { OutputStream } from './output-stream.ts';
+import { takesSignal } from './stop-signal.ts';
 import type { StreamHandle } from './streams.ts';
 
 /** After the first process ended, another may hold its output open; silent for so long, it is not waited for. */
@@ -42,6 +44,8 @@ export class Container {
   exitAcknowledged = false;
   #exited: ContainerExited | undefined;
   #started = false;
+  /** The file that its first process ran before it was started: the OCI runtime's, or ours. */
+  #starter: string | undefined;
   #execs = 0;
 
   constructor(parts: ContainerParts, exit: Promise<ProcessExit>) {
@@ -68,7 +72,10 @@ export class Container {
     this.parts.input?.joined();
   }
 
-  markStarted(): void {
+  /** Lets the first process run its program. */
+  async start(): Promise<void> {
+    this.#starter = this.#program();
+    await this.parts.start(this.ended);
     this.#started = true;
   }
 
@@ -76,6 +83,20 @@ export class Container {
   nextExec(): number {
     this.#execs += 1;
     return this.#execs;
+  }
+
+  /**
+   * Whether the signal would reach the container's program: it runs already, and takes it. True for one that
+   * has ended. runC's process catches signals too, and would end by them as a failure of its own.
+   */
+  takes(signal: number): boolean {
+    if (this.#exited !== undefined) return true;
+    try {
+      const status = readFileSync(`/proc/${this.parts.target.pid}/status`, 'latin1');
+      return takesSignal(status, signal) && this.#program() !== this.#starter;
+    } catch {
+      return true;
+    }
   }
 
   /** Sends a signal to the first process. */
@@ -101,6 +122,16 @@ export class Container {
     this.parts.input?.close();
     this.parts.console?.close();
     this.parts.release();
+  }
+
+  /** The file that the first process runs; undefined when it has ended. */
+  #program(): string | undefined {
+    try {
+      const { dev, ino } = statSync(`/proc/${this.parts.target.pid}/exe`);
+      return `${dev}:${ino}`;
+    } catch {
+      return undefined;
+    }
   }
 
   #end(exit: ProcessExit): void {

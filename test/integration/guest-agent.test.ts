@@ -283,6 +283,24 @@ test('stopping sends the signal, then kills, and is done when the process is', a
   }
 });
 
+test('a stop before the program can take its signal still ends it by that signal, not by the end of the grace', async () => {
+  const stop = async (wish: Wish, graceMs: bigint): Promise<number> => {
+    const id = await start(wish);
+    await link.call('stopContainer', { containerId: id, signal: 'TERM', graceMs });
+    const { exitCode } = await events.exit(id);
+    await remove(id);
+    return exitCode;
+  };
+  const loop = 'while :; do /bin/busybox sleep 0.1; done';
+  // The kernel drops what the first process of a PID namespace has no handler for (signal(7), pid_namespaces(7)).
+  assert.equal(await stop({ shell: `/bin/busybox sleep 1; trap "exit 7" TERM; ${loop}` }, 30_000n), 7);
+  assert.equal(await stop({ shell: `trap "exit 7" TERM; ${loop}` }, 30_000n), 7);
+  // Made by runC itself, whose own handlers are not the program's.
+  assert.equal(await stop({ shell: `trap "exit 7" TERM; ${loop}`, request: { stdin: true } }, 30_000n), 7);
+  assert.equal(await stop({ shell: loop }, 500n), 137);
+  assert.equal(await stop({ shell: loop, sharedPid: true }, 30_000n), 143);
+});
+
 test('no byte is lost or repeated over cut streams, and the exit comes again until acknowledged', async (t) => {
   const lines = 60_000;
   const id = await start({ shell: `/bin/busybox seq 1 ${lines}; /bin/busybox seq 1 2000 >&2; exit 5` });

@@ -21,7 +21,6 @@ async function start(pod: Pod, containerId: string): Promise<Answer<StartContain
   }
   // Before the call: a start is never later than the exit.
   const startedAtNs = BigInt(Date.now()) * 1_000_000n;
-  await container.parts.start(container.ended);
-  container.markStarted();
+  await container.start();
   return { startedAtNs };
 }
