@@ -167,6 +167,15 @@ static int op_mkdir(char **arg)
 	return mkdir(arg[0], (mode_t)mode) == 0 || errno == EEXIST ? 0 : -1;
 }
 
+/* chown PATH UID GID: of what we made ourselves; a link is not followed. */
+static int op_chown(char **arg)
+{
+	unsigned long long uid, gid;
+	if (number(arg[1], INT32_MAX, &uid) != 0 || number(arg[2], INT32_MAX, &gid) != 0)
+		return -1;
+	return lchown(arg[0], (uid_t)uid, (gid_t)gid);
+}
+
 static int op_mkfifo(char **arg)
 {
 	return mkfifo(arg[0], 0600);
@@ -727,7 +736,7 @@ static const struct op {
 } ops[] = {
 	{ "entropy", 1, op_entropy, 0 }, { "random", 1, op_random, 1 }, { "clock", 1, op_clock, 0 },
 	{ "hostname", 1, op_hostname, 0 }, { "write", 3, op_write, 0 }, { "mkdir", 2, op_mkdir, 0 },
-	{ "mkfifo", 1, op_mkfifo, 0 }, { "chdir", 1, op_chdir, 0 }, { "mount", 5, op_mount, 0 },
+	{ "chown", 3, op_chown, 0 }, { "mkfifo", 1, op_mkfifo, 0 }, { "chdir", 1, op_chdir, 0 }, { "mount", 5, op_mount, 0 },
 	{ "umount", 1, op_umount, 0 }, { "part", 4, op_part, 0 }, { "unpart", 2, op_unpart, 0 },
 	{ "read", 3, op_read, 1 }, { "procfile", 3, op_procfile, 0 }, { "bindinto", 4, op_bindinto, 0 },
 	{ "mkpoint", 3, op_mkpoint, 0 }, { "takeroot", 3, op_takeroot, 0 }, { "sealroot", 1, op_sealroot, 0 },

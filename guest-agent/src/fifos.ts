@@ -1,5 +1,5 @@
 /** FIFOs for the standard streams of containers and execs. */
-import { closeSync, constants, openSync, unlinkSync } from 'node:fs';
+import { chownSync, closeSync, constants, openSync, unlinkSync } from 'node:fs';
 import { Socket } from 'node:net';
 import { HuskError } from '../../src/base/errors.ts';
 import type { Log } from '../../src/base/log.ts';
@@ -10,6 +10,8 @@ import type { Sys } from './sys-helper.ts';
 const batchSize = 32;
 /** Below this the next ones are made while nobody waits. */
 const lowWater = 12;
+
+type Owner = { readonly root: { readonly uid: number; readonly gid: number } };
 
 /** Both ends of a FIFO that has no name any more. */
 export interface OpenFifo {
@@ -29,6 +31,7 @@ export class FifoPool {
   readonly #folder: string;
   readonly #log: Log;
   #ready: string[] = [];
+  #owner: () => Owner | undefined = () => undefined;
   #filling: Promise<void> | undefined;
   #made = 0;
 
@@ -50,7 +53,7 @@ export class FifoPool {
   /** Takes and opens as many as asked for. */
   async open(count: number): Promise<OpenFifo[]> {
     while (this.#ready.length < count) await this.fill();
-    const fifos = this.#ready.splice(0, count).map(openFifo);
+    const fifos = this.#next(count).map(openFifo);
     if (this.#ready.length < lowWater) {
       this.fill().catch((error: unknown) => this.#log.warn({ error }, 'FIFOs cannot be made'));
     }
@@ -60,7 +63,19 @@ export class FifoPool {
   /** Takes as many FIFOs as asked for. They keep their names: the caller unlinks them. */
   async take(count: number): Promise<string[]> {
     while (this.#ready.length < count) await this.fill();
-    return this.#ready.splice(0, count);
+    return this.#next(count);
+  }
+
+  /** In a user namespace a process may open /dev/stdout again only when that is one of the namespace's own. */
+  ownedBy(owner: () => Owner | undefined): void {
+    this.#owner = owner;
+  }
+
+  #next(count: number): string[] {
+    const paths = this.#ready.splice(0, count);
+    const root = this.#owner()?.root;
+    if (root !== undefined) for (const path of paths) chownSync(path, root.uid, root.gid);
+    return paths;
   }
 
   /** Opens one for reading and writing: who inherits it reads what is written here, and never its end. */

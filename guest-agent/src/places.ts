@@ -15,6 +15,8 @@ export interface PodPaths {
   /** There once the sandbox is configured. */
   readonly configuredFile: string;
   readonly volumesFolder: string;
+  /** Layers with the owners of the pod's user namespace, on the data disk. */
+  readonly shiftedFolder: string;
   /** Binds of what containers mount of a volume. */
   readonly subPathsFolder: string;
   /** Where the file server is mounted. */
@@ -49,6 +51,7 @@ export function podPlaces(settings: Settings): PodPaths {
     fifosFolder: `${stateDir}/fifos`,
     configuredFile: `${stateDir}/configured`,
     volumesFolder: `${stateDir}/v`,
+    shiftedFolder: `${stateDir}/data/shifted`,
     subPathsFolder: `${stateDir}/sub`,
     shareFolder: `${stateDir}/9p`,
   };

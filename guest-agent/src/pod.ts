@@ -1,6 +1,7 @@
 /** Everything the agent holds: one pod. */
 import { readFileSync } from 'node:fs';
 import { HuskError, isErrno } from '../../src/base/errors.ts';
+import type { UserNamespace } from '../../src/gen/agent/v1/agent.ts';
 import type { ConfiguredPod } from '../../src/guest/identity.ts';
 import type { Container } from './container.ts';
 import { findDisk } from './disks.ts';
@@ -13,10 +14,12 @@ import type { OciRuntime } from './oci-runtime.ts';
 import { podPlaces } from './places.ts';
 import type { PreparedContainers } from './prepared/pool.ts';
 import type { Settings } from './settings.ts';
+import { ShiftedLayers } from './shifted-layers.ts';
 import { steppedRuntime, steppedSys } from './steps.ts';
 import { Streams } from './streams.ts';
 import type { Sys } from './sys-helper.ts';
 import { runTool } from './tool.ts';
+import { type PodIds, podIds } from './user-ids.ts';
 import { Volumes } from './volumes/volumes.ts';
 import { WrittenBytes } from './written-bytes.ts';
 
@@ -43,10 +46,13 @@ export class Pod {
   /** One thing at a time: per container, and for the layers that containers share. */
   readonly locks = new KeyedLock();
   readonly written: WrittenBytes = new WrittenBytes();
+  /** Of images, for containers of the pod's user namespace. */
+  readonly shifted: ShiftedLayers;
   /** Absent with another OCI runtime than runC. */
   prepared: PreparedContainers | undefined;
   #configured: ConfiguredPod | undefined;
   #pause: Promise<number> | undefined;
+  #ids: PodIds | undefined;
   #layers: LayerTable | undefined;
   #consoles = 0;
 
@@ -59,6 +65,8 @@ export class Pod {
     this.events = new EventStream(this.containers);
     this.volumes = new Volumes(this);
     this.streams = new Streams(parts.settings.streamsSocket);
+    this.shifted = new ShiftedLayers(this);
+    this.fifos.ownedBy(() => this.ids);
   }
 
   /** A path for a socket that a terminal is sent to, used by nothing else. */
@@ -73,10 +81,20 @@ export class Pod {
     return this.#configured;
   }
 
-  /** PID 1 of the pod's shared PID namespace, started when it is first asked for; undefined where there is none. */
+  /** Ids in the pod's user namespace; undefined where it has none of its own. */
+  get ids(): PodIds | undefined {
+    this.#ids ??= podIds(this.configured?.userNamespace);
+    return this.#ids;
+  }
+
+  /**
+   * The process that is PID 1 of the pod's shared PID namespace and holds its user namespace, started when it is
+   * first asked for; undefined where there is neither.
+   */
   async pausePid(): Promise<number | undefined> {
-    if (this.configured?.sharedPid !== true) return undefined;
-    this.#pause ??= startPause(this.settings.pausePath);
+    const { sharedPid, userNamespace } = this.configured ?? {};
+    if (sharedPid !== true && userNamespace === undefined) return undefined;
+    this.#pause ??= startPause(this.settings.pausePath, pauseArgs(userNamespace));
     try {
       return await this.#pause;
     } catch (caught) {
@@ -102,6 +120,14 @@ export class Pod {
   }
 }
 
+function pauseArgs(namespace: UserNamespace | undefined): string[] {
+  return namespace === undefined ? [] : [rangeText(namespace.uids), rangeText(namespace.gids)];
+}
+
+function rangeText(range: UserNamespace['uids']): string {
+  return `${range?.hostId ?? 0}:${range?.length ?? 0}`;
+}
+
 function readConfigured(path: string): ConfiguredPod | undefined {
   try {
     return JSON.parse(readFileSync(path, 'utf8')) as ConfiguredPod;
@@ -111,11 +137,11 @@ function readConfigured(path: string): ConfiguredPod | undefined {
   }
 }
 
-async function startPause(path: string): Promise<number> {
-  const { exitCode, stdout, stderr } = await runTool(path, [], { timeoutMs: pauseMs });
+async function startPause(path: string, args: readonly string[]): Promise<number> {
+  const { exitCode, stdout, stderr } = await runTool(path, args, { timeoutMs: pauseMs });
   const pid = Number(stdout);
   if (exitCode === 0 && Number.isInteger(pid) && pid > 1) return pid;
-  throw new HuskError('internal', `start the shared PID namespace: exit code ${exitCode}: ${stderr.slice(0, 200)}`);
+  throw new HuskError('internal', `start the pod's namespaces: exit code ${exitCode}: ${stderr.slice(0, 200)}`);
 }
 
 /** Ids become folder names. @throws HuskError `invalid-argument` */

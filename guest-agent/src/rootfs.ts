@@ -5,6 +5,7 @@ import { HuskError } from '../../src/base/errors.ts';
 import type { Layer } from '../../src/gen/agent/v1/agent.ts';
 import { op, type SysOp, type SysResult, tryOp } from '../../src/guest/sys-batch.ts';
 import type { UserFiles } from '../../src/oci/resolve-user.ts';
+import type { LayerPlan } from './layers.ts';
 import { containerPlaces, podPlaces } from './places.ts';
 import type { Pod } from './pod.ts';
 
@@ -21,12 +22,15 @@ export async function mountRoot(pod: Pod, id: string, layers: readonly Layer[]):
   const places = containerPlaces(pod.settings, id);
   for (const folder of [places.upper, places.work, places.rootfs])
     await mkdir(folder, { recursive: true, mode: 0o755 });
+  const owner = pod.ids?.root;
   return pod.locks.run('layers', async () => {
     const plan = pod.layers.take(layers);
+    const shifted = await mountShifted(pod, layers, plan);
     const ops: SysOp[] = [
-      ...plan.ops,
+      ...(shifted === undefined ? plan.ops : []),
+      ...(owner === undefined ? [] : [op('chown', places.upper, String(owner.uid), String(owner.gid))]),
       op('chdir', podPlaces(pod.settings).layersFolder),
-      overlay(plan.folders, places),
+      overlay(plan.folders, places, shifted),
       op('chdir', '/'),
       ...['etc/passwd', 'etc/group'].map((path) => tryOp('read', places.rootfs, path, String(maxUserFileBytes))),
     ];
@@ -38,6 +42,18 @@ export async function mountRoot(pod: Pod, id: string, layers: readonly Layer[]):
       throw caught;
     }
   });
+}
+
+/** Mounts the layers ahead, and what gives their files to the pod's user namespace; undefined where it has none. */
+async function mountShifted(pod: Pod, layers: readonly Layer[], plan: LayerPlan): Promise<string | undefined> {
+  if (pod.ids === undefined || layers.length === 0) return undefined;
+  try {
+    await pod.sys.run(plan.ops);
+    return await pod.shifted.over(layers, plan.folders);
+  } catch (caught) {
+    await pod.sys.run(pod.layers.giveBack(layers).ops);
+    throw caught;
+  }
 }
 
 /**
@@ -69,11 +85,13 @@ async function unmount(pod: Pod, id: string, layers: readonly Layer[]): Promise<
 function overlay(
   folders: readonly string[],
   places: { readonly rootfs: string; readonly upper: string; readonly work: string },
+  shifted: string | undefined,
 ): SysOp {
   if (folders.length === 0) return op('mount', places.upper, places.rootfs, '', 'bind', '');
-  const lower = folders.toReversed().join(':');
+  const lower = [...(shifted === undefined ? [] : [shifted]), ...folders.toReversed()].join(':');
+  const metacopy = shifted === undefined ? '' : ',metacopy=on';
   // `volatile`: the disk ends with the pod, so writing it back serves nobody.
-  const options = `lowerdir=${lower},upperdir=${places.upper},workdir=${places.work},volatile`;
+  const options = `lowerdir=${lower},upperdir=${places.upper},workdir=${places.work},volatile${metacopy}`;
   if (options.length > maxOptionBytes)
     throw new HuskError('resource-exhausted', `mount ${folders.length} layers: too many for overlayfs`);
   return op('mount', 'overlay', places.rootfs, 'overlay', 'nodev', options);

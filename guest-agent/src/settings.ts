@@ -14,6 +14,8 @@ export interface Settings {
   /** Starts processes in containers in the place of `runc exec`; absent, the runtime does it itself. */
   readonly execPath?: string | undefined;
   readonly pausePath: string;
+  /** husk-shift, which gives files to the ids of a user namespace. */
+  readonly shiftPath: string;
   /** husk-9p, which mounts the file server. */
   readonly ninePath: string;
   /** File with the version of the guest image. */
@@ -36,6 +38,7 @@ export const guestSettings: Settings = {
   sysPath: '/usr/lib/husk/husk-sys',
   execPath: '/usr/lib/husk/husk-exec',
   pausePath: '/usr/lib/husk/husk-pause',
+  shiftPath: '/usr/lib/husk/husk-shift',
   ninePath: '/usr/lib/husk/husk-9p',
   imageVersionFile: '/usr/lib/husk/image',
   cgroupRoot: '/sys/fs/cgroup',

@@ -24,6 +24,7 @@ import { defaultDeadlines } from '../vm/options.ts';
 import { UidPool } from '../vm/uid-pool.ts';
 import { VmRuntime } from '../vm/vm-runtime.ts';
 import { recordedUids } from '../vm/vm-state.ts';
+import { canMapIds } from '../volumes/mount-features.ts';
 import type { Config } from './config.ts';
 import { instanceName } from './instance.ts';
 import { composeNative, type NativeParts } from './native.ts';
@@ -85,7 +86,8 @@ export async function composeDaemon(config: Config, log: Log, failpoints: Failpo
   });
   await engine.recover();
   await makeTemplate(hypervisor, config, log);
-  const info = runtimeInfo(config, hypervisor.info(), native.handlers);
+  const vm = { name: 'vm', recursiveReadOnlyMounts: true, userNamespaces: await mapsIds(config, log) };
+  const info = runtimeInfo(config, hypervisor.info(), [vm, ...native.handlers]);
   const { observers, podTraces } = closing.use(await startObservation(config, engine, log));
   const cri = createCriServer({ engine, images, network, info, log, clock: systemClock, observers, podTraces });
   const owned = closing.move();
@@ -161,7 +163,12 @@ function vmSettings(config: Config) {
   };
 }
 
-function runtimeInfo(config: Config, hypervisor: HypervisorInfo, native: readonly HandlerInfo[]): RuntimeInfo {
+/** Volumes that are shared live are mapped by the host. */
+function mapsIds(config: Config, log: Log): Promise<boolean> {
+  return canMapIds(vmSettings(config).shareProgram, config.rootDirectory, log);
+}
+
+function runtimeInfo(config: Config, hypervisor: HypervisorInfo, handlers: readonly HandlerInfo[]): RuntimeInfo {
   return {
     version,
     cgroupDriver: config.cgroupDriver,
@@ -169,7 +176,7 @@ function runtimeInfo(config: Config, hypervisor: HypervisorInfo, native: readonl
     acceleratorReason: hypervisor.acceleratorReason,
     hypervisorVersion: hypervisor.version,
     allowEmulation: config.allowEmulation,
-    handlers: [{ name: 'vm', recursiveReadOnlyMounts: true, userNamespaces: false }, ...native],
+    handlers,
   };
 }
 

@@ -47,12 +47,15 @@ function verbose(info: RuntimeInfo): Record<string, string> {
   };
 }
 
-/** A routed pod may come to run on any of them: it is promised what all can do. */
+/**
+ * A routed pod may come to run on any of them: it is promised what all can do. Only one with a user namespace is
+ * native by no route of its own (src/pod/routing.ts), so what counts there is the virtual machine.
+ */
 function defaultHandler(handlers: readonly HandlerInfo[]): HandlerInfo {
   return {
     name: '',
     recursiveReadOnlyMounts: handlers.every((each) => each.recursiveReadOnlyMounts),
-    userNamespaces: handlers.every((each) => each.userNamespaces),
+    userNamespaces: handlers.some(({ name, userNamespaces }) => name === 'vm' && userNamespaces),
   };
 }
 

@@ -6,7 +6,7 @@
  */
 import { HuskError } from '../base/errors.ts';
 import { linkLocal } from '../base/link-local.ts';
-import type { ConfigureSandboxRequest, NetworkInterface } from '../gen/agent/v1/agent.ts';
+import type { ConfigureSandboxRequest, NetworkInterface, UserNamespace } from '../gen/agent/v1/agent.ts';
 import { op, type SysOp } from './sys-batch.ts';
 
 /** Where things are in the guest. */
@@ -33,6 +33,8 @@ export const guestNic = 'eth0';
 export interface ConfiguredPod {
   readonly resolvConf: boolean;
   readonly sharedPid: boolean;
+  /** Absent: containers are in the guest's own user namespace. */
+  readonly userNamespace?: UserNamespace | undefined;
 }
 
 /** Bytes that come back from the batch's `random`. */
@@ -55,6 +57,7 @@ export function configureBatch(request: ConfigureSandboxRequest, places: PodPlac
   const configured: ConfiguredPod = {
     resolvConf: request.resolvConf !== '',
     sharedPid: request.sharedPidNamespace,
+    userNamespace: request.userNamespace,
   };
   const shm = request.shmSizeBytes > 0n ? request.shmSizeBytes : firstShmBytes;
   return [
@@ -71,9 +74,18 @@ export function configureBatch(request: ConfigureSandboxRequest, places: PodPlac
     ...(shm === firstShmBytes
       ? []
       : [op('mount', 'shm', places.shmFolder, 'tmpfs', 'remount,nosuid,nodev,noexec', `mode=1777,size=${shm}`)]),
+    ...ownerOps(request, places),
     op('write', places.configuredFile, mode(0o600), JSON.stringify(configured)),
     op('random', String(randomSampleBytes)),
   ];
+}
+
+/** What containers share belongs to root of their user namespace. */
+function ownerOps({ userNamespace, resolvConf }: ConfigureSandboxRequest, { etcDir, shmFolder }: PodPlaces): SysOp[] {
+  const { uids, gids } = userNamespace ?? {};
+  if (uids === undefined || gids === undefined) return [];
+  const files = ['hostname', ...(resolvConf === '' ? [] : ['resolv.conf'])].map((name) => `${etcDir}/${name}`);
+  return [shmFolder, ...files].map((path) => op('chown', path, String(uids.hostId), String(gids.hostId)));
 }
 
 function interfaceOps(wanted: NetworkInterface | undefined, nic: string | undefined): SysOp[] {

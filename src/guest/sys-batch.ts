@@ -12,6 +12,7 @@ const arities = {
   hostname: 1,
   write: 3,
   mkdir: 2,
+  chown: 3,
   mkfifo: 1,
   chdir: 1,
   mount: 5,

@@ -8,6 +8,7 @@ import type { PodInterface } from '../network/network.ts';
 import { networkWish, podHostname } from '../pod/network-wish.ts';
 import type { SandboxRecord, SandboxStatus } from '../pod/records.ts';
 import { Timeline } from '../pod/timeline.ts';
+import { userNamespaceOf } from '../pod/user-namespace.ts';
 import { removeTree } from './mounts.ts';
 import { createNamespaces, removeNamespace, setSysctls } from './namespaces.ts';
 import type { NativePodState } from './native-state.ts';
@@ -57,6 +58,13 @@ export function startPod(input: Input): Promise<Pick<SandboxStatus, 'ips' | 'run
 
 async function podState(config: PodSandboxConfig, record: SandboxRecord): Promise<NativePodState> {
   const namespaces = config.linux?.securityContext?.namespaceOptions;
+  if (userNamespaceOf(namespaces) !== undefined) {
+    throw new HuskError(
+      'unimplemented',
+      'config.linux.security_context.namespace_options.userns_options "POD": native pods have no user namespaces',
+      { hint: 'run the pod with RuntimeClass handler "vm"' },
+    );
+  }
   const network = namespaces?.network !== NamespaceMode.NODE;
   return {
     kind: 'native',

@@ -44,6 +44,8 @@ export interface OciMount {
 
 export interface OciLinux {
   namespaces: { type: OciNamespace; path?: string }[];
+  uidMappings?: OciIdMapping[];
+  gidMappings?: OciIdMapping[];
   sysctl?: Record<string, string>;
   cgroupsPath: string;
   resources: OciResources;
@@ -53,6 +55,12 @@ export interface OciLinux {
   readonlyPaths: string[];
   rootfsPropagation?: string;
   mountLabel?: string;
+}
+
+export interface OciIdMapping {
+  containerID: number;
+  hostID: number;
+  size: number;
 }
 
 export interface OciDevice {

@@ -2,6 +2,7 @@
 
 import { HuskError } from '../base/errors.ts';
 import type { ContainerConfig, LinuxContainerSecurityContext } from '../gen/cri/v1/api.ts';
+import type { UserNamespace } from '../pod/user-namespace.ts';
 import { allCapabilities, capabilitySets, resolveCapabilities } from './capabilities.ts';
 import { defaultMaskedPaths, defaultReadonlyPaths } from './default-paths.ts';
 import { defaultMounts } from './mounts.ts';
@@ -9,6 +10,7 @@ import { processArgs, processEnv } from './process-args.ts';
 import { ociResources } from './resources.ts';
 import type { OciNamespace, OciSeccomp, OciSpec } from './runtime-spec.ts';
 import { defaultSeccompProfile } from './seccomp.ts';
+import { inUserNamespace } from './user-namespace.ts';
 
 export interface SpecInput {
   readonly containerId: string;
@@ -22,6 +24,8 @@ export interface SpecInput {
   readonly hostname: string;
   /** Path of the PID namespace to join; undefined: one of its own. */
   readonly pidNamespacePath?: string;
+  /** The pod's user namespace, and where it is; undefined: none. */
+  readonly userNamespace?: UserNamespace & { readonly path: string };
   /** The parsed profile when the container asks for `Localhost` (the file is read by the caller). */
   readonly localhostSeccomp?: OciSeccomp;
 }
@@ -36,6 +40,12 @@ const ociVersion = '1.0.2';
  * @throws HuskError `invalid-argument` with the field's name
  */
 export function buildSpec(input: SpecInput): OciSpec {
+  const { userNamespace } = input;
+  const spec = plainSpec(input);
+  return userNamespace === undefined ? spec : inUserNamespace(spec, userNamespace, userNamespace.path);
+}
+
+function plainSpec(input: SpecInput): OciSpec {
   const { config, image } = input;
   const security = config.linux?.securityContext;
   const privileged = security?.privileged === true;

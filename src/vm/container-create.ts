@@ -6,6 +6,7 @@ import { buildSpec } from '../oci/spec.ts';
 import { userRequest } from '../oci/user.ts';
 import type { Image } from '../pod/image-view.ts';
 import type { ContainerRecord, ContainerStatusRecord, SandboxRecord } from '../pod/records.ts';
+import { userNamespaceOf } from '../pod/user-namespace.ts';
 import { type LogPaths, openContainerLog } from './container-log.ts';
 import type { LivePod } from './live-pod.ts';
 import type { VmRuntimeOptions } from './options.ts';
@@ -13,8 +14,9 @@ import { logPositionPath, podFolders } from './pod-places.ts';
 import { refuseWhatVmsLack } from './unsupported.ts';
 import { parseVmState } from './vm-state.ts';
 
-/** Where the agent keeps the pod's shared PID namespace. */
+/** Where the agent keeps the pod's shared PID namespace, and its user namespace. */
 const sharedPidNamespace = '/run/husk/ns/pid';
+const podUserNamespace = '/run/husk/ns/user';
 
 export interface CreateInput {
   readonly options: VmRuntimeOptions;
@@ -89,17 +91,25 @@ export function logPaths(
   };
 }
 
-async function specOf({ sandbox, container, config, image }: CreateInput): Promise<ReturnType<typeof buildSpec>> {
+async function specOf({
+  sandbox,
+  container,
+  sandboxConfig,
+  config,
+  image,
+}: CreateInput): Promise<ReturnType<typeof buildSpec>> {
   const state = parseVmState(sandbox.status.runtimeState);
   const pid = config.linux?.securityContext?.namespaceOptions?.pid;
   const shared = state?.sharedPid === true && pid === 0;
   const seccomp = await readLocalhostSeccomp(config);
+  const userNamespace = userNamespaceOf(sandboxConfig.linux?.securityContext?.namespaceOptions);
   return buildSpec({
     containerId: container.id,
     config,
     image: image.config,
     hostname: state?.hostname ?? sandbox.metadata.name,
     ...(shared ? { pidNamespacePath: sharedPidNamespace } : {}),
+    ...(userNamespace === undefined ? {} : { userNamespace: { ...userNamespace, path: podUserNamespace } }),
     ...(seccomp === undefined ? {} : { localhostSeccomp: seccomp }),
   });
 }

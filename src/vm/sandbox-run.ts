@@ -14,6 +14,7 @@ import { networkWish, podHostname } from '../pod/network-wish.ts';
 import type { SandboxRecord, SandboxStatus } from '../pod/records.ts';
 import { resolvConf } from '../pod/resolv-conf.ts';
 import { Timeline } from '../pod/timeline.ts';
+import { userNamespaceOf } from '../pod/user-namespace.ts';
 import { type LivePod, livePod } from './live-pod.ts';
 import type { VmRuntimeOptions } from './options.ts';
 import { podFolders } from './pod-places.ts';
@@ -177,6 +178,7 @@ async function identityOf(
   podInterface: PodInterface,
 ): Promise<ConfigureSandboxRequest> {
   const { name, mac, mtu, addresses, routes, dns } = podInterface;
+  const userNamespace = userNamespaceOf(config.linux?.securityContext?.namespaceOptions);
   return {
     sandboxId: record.id,
     entropy: randomBytes(64),
@@ -186,11 +188,21 @@ async function identityOf(
     wallClockNs: options.clock.wallNs(),
     interface: { name, mac, mtu, addresses: [...addresses], routes: [...routes] },
     resolvConf: resolvConf(config.dnsConfig, { ...dns, servers: dns.nameservers }, await hostResolvConf()),
-    sysctls: config.linux?.sysctls ?? {},
+    sysctls: { ...(userNamespace === undefined ? {} : openNetwork), ...config.linux?.sysctls },
     shmSizeBytes: 0n,
     sharedPidNamespace: config.linux?.securityContext?.namespaceOptions?.pid === 0,
+    userNamespace,
   };
 }
+
+/**
+ * The pod's network is the guest's, over which root of the pod's user namespace has no rights: low ports
+ * and ping are opened to all, as containerd does for every pod.
+ */
+const openNetwork = {
+  'net.ipv4.ip_unprivileged_port_start': '0',
+  'net.ipv4.ping_group_range': '0 2147483647',
+};
 
 async function hostResolvConf(): Promise<string> {
   const text = await readFile('/etc/resolv.conf', 'utf8').catch(() => '');

@@ -8,7 +8,6 @@ import type { Image } from '../pod/image-view.ts';
 import type { SandboxRecord } from '../pod/records.ts';
 import { PodVolumes, type VolumeHost } from '../volumes/pod-volumes.ts';
 import { ShareServer, type ShareServerSpec } from '../volumes/share-server.ts';
-import { volumeId } from '../volumes/wire.ts';
 import type { LivePod } from './live-pod.ts';
 import type { VmRuntimeOptions } from './options.ts';
 import { podFolders } from './pod-places.ts';
@@ -68,7 +67,7 @@ async function attachImage(vm: Vm, mount: Mount, image: Image | undefined): Retu
       offsetBytes: BigInt(range.offsetBytes),
       sizeBytes: BigInt(range.sizeBytes),
     }));
-    return { id: volumeId('image', image.id), layers };
+    return { imageId: image.id, layers };
   } catch (caught) {
     const error = HuskError.from(caught, 'volumes');
     throw new HuskError(error.kind, `${where}: ${error.message}`, { cause: error, stage: 'volumes' });

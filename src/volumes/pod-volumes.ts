@@ -4,6 +4,7 @@ import { HuskError, isKind } from '../base/errors.ts';
 import type { Volume, VolumeMount } from '../gen/agent/v1/agent.ts';
 import { type Mount, MountPropagation } from '../gen/cri/v1/api.ts';
 import type { Image } from '../pod/image-view.ts';
+import { mappedBy } from '../pod/user-namespace.ts';
 import { type ClassifiedMount, classifyMount } from './classify.ts';
 import type { HostFacts } from './kinds.ts';
 import type { Share } from './share-server.ts';
@@ -16,7 +17,10 @@ export interface VolumeHost {
   /** Makes or updates a volume in the guest. */
   put(volume: Volume): Promise<void>;
   /** Puts the image's layers on the VM's layers disk. @throws HuskError */
-  attachImage(mount: Mount, image: Image | undefined): Promise<{ readonly id: string; readonly layers: ImageLayers }>;
+  attachImage(
+    mount: Mount,
+    image: Image | undefined,
+  ): Promise<{ readonly imageId: string; readonly layers: ImageLayers }>;
   /** Lets the pod's file server show a path; the name it has there. Starts the server when there is none. */
   share(share: Share): Promise<string>;
   /** A copy could not be brought up to date; it is tried again. */
@@ -39,6 +43,7 @@ export interface ContainerVolumes {
 
 interface LiveTree {
   readonly id: string;
+  readonly idMapped: boolean;
   readonly path: string;
   readonly handle: FileHandle;
   readonly watch: TreeWatch;
@@ -83,7 +88,7 @@ export class PodVolumes {
       try {
         const { volume } = await classifyMount(mount);
         if (volume.kind !== 'tree') continue;
-        const tree = await this.#follow(volume.path);
+        const tree = await this.#follow(volume.path, isMapped(mount));
         await this.#inTurn(() => this.#send(tree));
       } catch (caught) {
         this.#host.failed(mount.hostPath, caught);
@@ -105,8 +110,9 @@ export class PodVolumes {
     images: VolumeWish['images'],
   ): Promise<{ id: string; states: Volume[]; subPath: string }> {
     if (mount.image !== undefined && mount.image.image !== '') {
-      const { id, layers } = await this.#host.attachImage(mount, images.get(mount.image.image));
-      const states: Volume[] = [{ id, kind: { $case: 'image', value: { layers } } }];
+      const { imageId, layers } = await this.#host.attachImage(mount, images.get(mount.image.image));
+      const id = volumeId('image', imageId, isMapped(mount));
+      const states: Volume[] = [{ id, kind: { $case: 'image', value: { layers } }, idMapped: isMapped(mount) }];
       return { id, states, subPath: mount.imageSubPath };
     }
     const classified = await classifyMount(mount);
@@ -116,13 +122,16 @@ export class PodVolumes {
 
   async #statesOf({ volume, facts, mount }: ClassifiedMount): Promise<Volume[]> {
     const { mode, uid, gid } = facts;
-    const id = volumeId(volume.kind, volume.path);
+    const idMapped = isMapped(mount);
+    const id = volumeId(volume.kind, volume.path, idMapped);
     switch (volume.kind) {
       case 'tree': {
-        return (await this.#treeOf(id, volume.path)) ?? [await this.#shareOf(mount, facts)];
+        return (await this.#treeOf(volume.path, idMapped)) ?? [await this.#shareOf(mount, facts)];
       }
       case 'memory':
-        return [{ id, kind: { $case: 'tmpfs', value: { sizeBytes: BigInt(volume.sizeBytes), mode, uid, gid } } }];
+        return [
+          { id, kind: { $case: 'tmpfs', value: { sizeBytes: BigInt(volume.sizeBytes), mode, uid, gid } }, idMapped },
+        ];
       case 'share':
         return [await this.#shareOf(mount, facts)];
       case 'block':
@@ -135,12 +144,12 @@ export class PodVolumes {
   }
 
   /** Undefined when it is too much to be copied, or holds what cannot be. */
-  async #treeOf(id: string, path: string): Promise<Volume[] | undefined> {
-    const tree = await this.#follow(path);
+  async #treeOf(path: string, idMapped: boolean): Promise<Volume[] | undefined> {
+    const tree = await this.#follow(path, idMapped);
     try {
       const files = await readTree(tree.handle, tree.path);
       tree.sent = treeDigest(files);
-      return treeVolumes(id, files);
+      return treeVolumes(tree, files);
     } catch (caught) {
       if (!isKind(caught, 'resource-exhausted') && !isKind(caught, 'failed-precondition')) throw caught;
       await this.#unfollow(tree);
@@ -148,11 +157,13 @@ export class PodVolumes {
     }
   }
 
-  async #shareOf({ readonly, recursiveReadOnly, propagation }: Mount, { path, type }: HostFacts): Promise<Volume> {
+  async #shareOf(mount: Mount, { path, type }: HostFacts): Promise<Volume> {
+    const { readonly, recursiveReadOnly, propagation } = mount;
     const access = recursiveReadOnly ? 'rro' : readonly ? 'ro' : 'rw';
     const hostToContainer = propagation === MountPropagation.PROPAGATION_HOST_TO_CONTAINER;
-    const name = await this.#host.share({ path, isFile: type === 'file', access, hostToContainer });
-    return { id: volumeId('share', name), kind: { $case: 'share', value: { name } } };
+    const mapped = mappedBy(mount.uidMappings, mount.gidMappings);
+    const name = await this.#host.share({ path, isFile: type === 'file', access, hostToContainer, mapped });
+    return { id: volumeId('share', name), kind: { $case: 'share', value: { name } }, idMapped: isMapped(mount) };
   }
 
   /** What fits goes with the container; what does not goes ahead of it. */
@@ -171,30 +182,31 @@ export class PodVolumes {
     return inline;
   }
 
-  async #follow(path: string): Promise<LiveTree> {
-    const known = this.#trees.get(path);
+  async #follow(path: string, idMapped: boolean): Promise<LiveTree> {
+    const id = volumeId('tree', path, idMapped);
+    const known = this.#trees.get(id);
     if (known !== undefined) return known;
     const handle = await openTree(path);
     const failed = (caught: unknown): void => this.#host.failed(path, caught);
     const watch = watchTree(`/proc/self/fd/${handle.fd}`, () => this.#inTurn(() => this.#send(tree)), failed);
-    const tree: LiveTree = { id: volumeId('tree', path), path, handle, watch, sent: '' };
-    this.#trees.set(path, tree);
+    const tree: LiveTree = { id, idMapped, path, handle, watch, sent: '' };
+    this.#trees.set(id, tree);
     return tree;
   }
 
   async #unfollow(tree: LiveTree): Promise<void> {
     tree.watch.close();
-    this.#trees.delete(tree.path);
+    this.#trees.delete(tree.id);
     await tree.handle.close();
   }
 
   async #send(tree: LiveTree): Promise<void> {
-    if (this.#closed || this.#trees.get(tree.path) !== tree) return;
+    if (this.#closed || this.#trees.get(tree.id) !== tree) return;
     const files = await readTree(tree.handle, tree.path);
     const digest = treeDigest(files);
     if (digest === tree.sent) return;
     tree.sent = '';
-    for (const volume of treeVolumes(tree.id, files)) await this.#host.put(volume);
+    for (const volume of treeVolumes(tree, files)) await this.#host.put(volume);
     tree.sent = digest;
   }
 
@@ -203,6 +215,11 @@ export class PodVolumes {
     this.#turn = turn.catch(() => undefined);
     return turn;
   }
+}
+
+/** Its files belong to ids of the pod's user namespace. */
+function isMapped({ uidMappings, gidMappings }: Mount): boolean {
+  return mappedBy(uidMappings, gidMappings) !== undefined;
 }
 
 function volumeMount(mount: Mount, volumeId: string, subPath: string): VolumeMount {

@@ -9,6 +9,7 @@ import { HuskError, isErrno } from '../base/errors.ts';
 import { run } from '../base/exec.ts';
 import { asInteger, asList, asObject, asString } from '../base/shape.ts';
 import { allGone, isAlive, kill, type ProcessIdentity } from '../jail/process.ts';
+import type { UserNamespace } from '../pod/user-namespace.ts';
 
 export interface ShareServerSpec {
   /** The compiled husk-share. */
@@ -28,6 +29,8 @@ export interface Share {
   readonly access: 'rw' | 'ro' | 'rro';
   /** Mounts that the host makes below the path later are seen. */
   readonly hostToContainer: boolean;
+  /** Owners are seen, and written, as ids of this user namespace. */
+  readonly mapped?: UserNamespace | undefined;
 }
 
 interface NamedShare {
@@ -123,14 +126,14 @@ export class ShareServer {
    * @throws HuskError `resource-exhausted` beyond 128 folders or files, `internal`
    */
   async add(share: Share, signal?: AbortSignal): Promise<string> {
-    const key = `${share.access} ${share.hostToContainer ? 'slave' : 'private'} ${share.path}`;
+    const how = [share.access, share.hostToContainer ? 'slave' : 'private', ...mappingArgs(share.mapped)];
+    const key = `${how.join(' ')} ${share.path}`;
     const known = this.#shares.find((each) => each.key === key);
     if (known !== undefined) return known.name;
     const name = this.#freeName(share.isFile ? 'f' : 'd');
     // Written before it is done: a name that was taken in vain is not used again.
     this.#shares.push({ key: '', name });
     await this.#save();
-    const how = [share.access, share.hostToContainer ? 'slave' : 'private'];
     await run(this.#spec.program, ['add', String(this.#identity.pid), share.path, name, ...how], {
       timeoutMs: addTimeoutMs,
       signal,
@@ -154,6 +157,11 @@ export class ShareServer {
     const state: State = { pid, startTicks, shares: this.#shares };
     return writeFileAtomic(join(this.#spec.stateFolder, stateFile), JSON.stringify(state), 0o600);
   }
+}
+
+function mappingArgs(mapped: UserNamespace | undefined): string[] {
+  if (mapped === undefined) return [];
+  return [mapped.uids, mapped.gids].map(({ hostId, length }) => `${hostId}:${length}`);
 }
 
 async function readState(stateFolder: string): Promise<State | undefined> {

@@ -7,8 +7,9 @@ import type { TreeFile } from './snapshot.ts';
 export const chunkBytes = 512 * 1024;
 
 /** The id of the volume of a source: the same for every container of the pod, and after a restart. */
-export function volumeId(kind: string, source: string): string {
-  return createHash('sha256').update(`${kind}\0${source}`).digest('hex').slice(0, 32);
+export function volumeId(kind: string, source: string, idMapped = false): string {
+  const hash = createHash('sha256').update(`${kind}\0${source}`);
+  return (idMapped ? hash.update('\0mapped') : hash).digest('hex').slice(0, 32);
 }
 
 /** A digest of a state, to tell whether it was sent already. */
@@ -21,7 +22,7 @@ export function treeDigest(files: readonly TreeFile[]): string {
 }
 
 /** The state as a series of requests, each within {@link chunkBytes}; the last one applies it. */
-export function treeVolumes(id: string, files: readonly TreeFile[]): Volume[] {
+export function treeVolumes({ id, idMapped }: Pick<Volume, 'id' | 'idMapped'>, files: readonly TreeFile[]): Volume[] {
   const chunks: TreeEntry[][] = [[]];
   let room = chunkBytes;
   const push = (entry: TreeEntry, bytes: number): void => {
@@ -36,6 +37,7 @@ export function treeVolumes(id: string, files: readonly TreeFile[]): Volume[] {
   return chunks.map((entries, index) => ({
     id,
     kind: { $case: 'tree', value: { entries, more: index < chunks.length - 1 } },
+    idMapped,
   }));
 }
 

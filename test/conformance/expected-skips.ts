@@ -19,11 +19,6 @@ export const expectedSkips: readonly ExpectedSkip[] = [
     reason: 'needs a runtime with the Node Resource Interface (-nri-socket); husk has none',
   },
   {
-    // TODO(#6): user namespaces in the guest.
-    spec: /\[k8s\.io\] Security Context UserNamespaces /,
-    reason: 'husk gives no user namespaces yet, and says so by its handlers',
-  },
-  {
     spec: /public image with digest should be pulled and removed/,
     reason: 'its image is named by digest: the bytes are in a registry of Google alone and cannot be built',
     byName: true,

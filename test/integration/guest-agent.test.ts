@@ -123,6 +123,7 @@ test('configuring gives the pod its identity once', async () => {
     sysctls: { 'net.ipv4.ip_unprivileged_port_start': '80' },
     shmSizeBytes: 2n ** 20n,
     sharedPidNamespace: true,
+    userNamespace: undefined,
   };
   const { randomSample } = await link.call('configureSandbox', request);
   assert.equal(randomSample.length, 32);

@@ -1,3 +1,4 @@
+import { chmodSync } from 'node:fs';
 import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { HuskError } from '../../../src/base/errors.ts';
 import { type UndoStack, undoing } from '../../../src/base/undo.ts';
@@ -13,10 +14,14 @@ import { checkId, type Pod } from '../pod.ts';
 import { mountRoot, unmountRoot } from '../rootfs.ts';
 import { parseSpec } from '../spec.ts';
 import type { Answer } from '../steps.ts';
+import { checkUserIsMapped } from '../user-ids.ts';
 import { prepareMounts, releaseMounts } from '../volumes/mounts.ts';
 
-/** The path under which the host names the pod's shared PID namespace. */
-const sharedPidNamespace = '/run/husk/ns/pid';
+/** The paths under which the host names namespaces of the pod, and their files in /proc/PID/ns. */
+const podNamespaces: ReadonlyMap<string, string> = new Map([
+  ['/run/husk/ns/pid', 'pid'],
+  ['/run/husk/ns/user', 'user'],
+]);
 
 /** CreateContainer: mounts, user, spec, then `create` of the OCI runtime. On error nothing is left. */
 export function createContainer(pod: Pod, request: CreateContainerRequest): Promise<Answer<CreateContainerResponse>> {
@@ -36,16 +41,18 @@ async function create(
   const hostSpec = parseSpec(request.specJson);
   const { folder } = containerPlaces(pod.settings, id);
   await mkdir(folder, { recursive: true, mode: 0o700 });
+  if (pod.ids !== undefined) letRootOfNamespacePass(pod, folder);
   undo.add('folder', () => rm(folder, { recursive: true, force: true }));
   undo.add('written layer', () => rm(containerPlaces(pod.settings, id).written, { recursive: true, force: true }));
   const userFiles = await mountRoot(pod, id, request.layers);
   undo.add('root file system', () => unmountRoot(pod, id, request.layers));
   const user = resolveUser(request.user ?? { user: '', supplementalGroups: [], strictGroups: false }, userFiles);
+  if (pod.ids !== undefined) checkUserIsMapped(pod.ids, user);
   for (const volume of request.volumes) await pod.volumes.put(volume);
   undo.add('volume mounts', () => releaseMounts(pod, id, request.mounts));
   const mounts = await prepareMounts(pod, id, request.mounts);
   const files = await writeFiles(containerPlaces(pod.settings, id).filesFolder, request.files);
-  const spec = withSharedPid(
+  const spec = withPodNamespaces(
     completeSpec(hostSpec, { ...completion(pod, id, user, files), mounts }),
     await pod.pausePid(),
   );
@@ -87,14 +94,21 @@ function completion(
   };
 }
 
-function withSharedPid(spec: OciSpec, pausePid: number | undefined): OciSpec {
+function withPodNamespaces(spec: OciSpec, pausePid: number | undefined): OciSpec {
   const namespaces = spec.linux.namespaces.map((namespace) => {
-    if (namespace.path !== sharedPidNamespace) return namespace;
+    const file = podNamespaces.get(namespace.path ?? '');
+    if (file === undefined) return namespace;
     if (pausePid === undefined)
-      throw new HuskError('failed-precondition', 'join the shared PID namespace: the pod has none');
-    return { ...namespace, path: `/proc/${pausePid}/ns/pid` };
+      throw new HuskError('failed-precondition', `join the pod's ${namespace.type} namespace: the pod has none`);
+    return { ...namespace, path: `/proc/${pausePid}/ns/${file}` };
   });
   return { ...spec, linux: { ...spec.linux, namespaces } };
+}
+
+/** The OCI runtime, already in the user namespace, looks for the root along this path; nothing else is shown by it. */
+function letRootOfNamespacePass(pod: Pod, folder: string): void {
+  const { stateDir } = pod.settings;
+  for (const path of [stateDir, podPlaces(pod.settings).containersFolder, folder]) chmodSync(path, 0o711);
 }
 
 interface Made {

@@ -15,7 +15,15 @@ export async function prepareMounts(pod: Pod, id: string, mounts: readonly Volum
   const subPaths = made.filter(({ mount }) => mount.subPath !== '');
   const targets = new Map(subPaths.map(({ mount }, index) => [mount, subPathTarget(pod, id, index)]));
   for (const { mount, volume } of subPaths) await bindSubPath(pod, mount, volume, targets.get(mount) as string);
-  return made.map(({ mount, volume }) => ociMount(mount, volume, targets.get(mount) ?? volume.source));
+  return made.map(({ mount, volume }) => {
+    const oci = ociMount(mount, volume, targets.get(mount) ?? volume.source);
+    return pod.ids === undefined ? oci : { ...oci, options: [...oci.options, ...lockedFlags(volume)] };
+  });
+}
+
+/** What a mount of the guest has, root of a user namespace may not take away: a bind that becomes read-only names it. */
+function lockedFlags({ kind }: MadeVolume): readonly string[] {
+  return kind === 'tmpfs' ? ['nodev'] : ['nosuid', 'nodev'];
 }
 
 async function bindSubPath(pod: Pod, mount: VolumeMount, volume: MadeVolume, target: string): Promise<void> {

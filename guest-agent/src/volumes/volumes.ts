@@ -6,6 +6,7 @@ import { op, type SysOp } from '../../../src/guest/sys-batch.ts';
 import { podPlaces } from '../places.ts';
 import type { Pod } from '../pod.ts';
 import { runTool } from '../tool.ts';
+import type { PodIds } from '../user-ids.ts';
 import { type KnownNode, type TreePath, treeOf } from './tree.ts';
 import { writeTree } from './tree-files.ts';
 
@@ -49,16 +50,18 @@ export class Volumes {
    * Makes the volume; one that is there stays, and a tree becomes what is asked.
    * @throws HuskError `invalid-argument`, `already-exists` when it is there as another kind
    */
-  async put({ id, kind }: Volume): Promise<void> {
+  async put({ id, kind, idMapped }: Volume): Promise<void> {
     if (!/^[0-9a-f]{1,64}$/.test(id)) throw invalid(id, 'wanted hex digits as its id');
     if (kind === undefined) throw invalid(id, 'no kind');
+    const ids = idMapped ? this.#pod.ids : undefined;
+    if (idMapped && ids === undefined) throw invalid(id, 'mapped ids, but the pod has no user namespace');
     await this.#pod.locks.run(`volume ${id}`, async () => {
       const made = this.#made.get(id);
       if (made !== undefined && made.kind !== kind.$case)
         throw new HuskError('already-exists', `volume "${id}": it is there as "${made.kind}", not "${kind.$case}"`);
-      if (kind.$case === 'tree') return await this.#putTree(id, kind.value);
+      if (kind.$case === 'tree') return await this.#putTree(id, kind.value, ids);
       if (made !== undefined) return;
-      const source = await this.#make(id, kind);
+      const source = await this.#make(id, kind, ids);
       const isFile = kind.$case === 'share' && kind.value.name.startsWith('f');
       this.#made.set(id, { kind: kind.$case, source, isFile });
     });
@@ -70,16 +73,20 @@ export class Volumes {
     return folder;
   }
 
-  async #make(id: string, kind: Exclude<NonNullable<Volume['kind']>, { $case: 'tree' }>): Promise<string> {
+  async #make(
+    id: string,
+    kind: Exclude<NonNullable<Volume['kind']>, { $case: 'tree' }>,
+    ids: PodIds | undefined,
+  ): Promise<string> {
     const root = `${await this.#folder(id)}/root`;
     switch (kind.$case) {
       case 'tmpfs':
-        await this.#pod.sys.run(tmpfsOps(root, kind.value));
+        await this.#pod.sys.run(tmpfsOps(root, owned(kind.value, ids)));
         return root;
       case 'share':
         return this.#share(kind.value.name);
       case 'image':
-        await this.#mountImage(root, kind.value);
+        await this.#mountImage(root, kind.value, ids !== undefined);
         return root;
     }
   }
@@ -97,23 +104,35 @@ export class Volumes {
   }
 
   /** Overlayfs wants two folders below: an empty one serves for an image of a single layer. */
-  async #mountImage(root: string, { layers }: ImageVolume): Promise<void> {
+  async #mountImage(root: string, { layers }: ImageVolume, mapped: boolean): Promise<void> {
     const { layersFolder } = podPlaces(this.#pod.settings);
     const empty = `${layersFolder}/empty`;
     await this.#pod.locks.run('layers', async () => {
       const plan = this.#pod.layers.take(layers);
-      const lower = [
-        ...plan.folders.toReversed(),
-        ...Array.from({ length: Math.max(0, 2 - layers.length) }, () => 'empty'),
-      ];
       try {
         await this.#pod.sys.run([
           op('mkdir', root, String(0o755)),
           op('mkdir', empty, String(0o755)),
           op('mkdir', `${empty}2`, String(0o755)),
           ...plan.ops,
+        ]);
+        const shifted = mapped ? await this.#pod.shifted.over(layers, plan.folders) : undefined;
+        const lower = [
+          ...(shifted === undefined ? [] : [shifted]),
+          ...plan.folders.toReversed(),
+          ...Array.from({ length: Math.max(0, 2 - layers.length) }, () => 'empty'),
+        ];
+        const metacopy = shifted === undefined ? '' : ',metacopy=on';
+        await this.#pod.sys.run([
           op('chdir', layersFolder),
-          op('mount', 'overlay', root, 'overlay', 'ro,nodev,nosuid', `lowerdir=${distinct(lower).join(':')}`),
+          op(
+            'mount',
+            'overlay',
+            root,
+            'overlay',
+            'ro,nodev,nosuid',
+            `lowerdir=${distinct(lower).join(':')}${metacopy}`,
+          ),
           op('chdir', '/'),
         ]);
       } catch (caught) {
@@ -123,9 +142,9 @@ export class Volumes {
     });
   }
 
-  async #putTree(id: string, { entries, more }: VolumeTree): Promise<void> {
+  async #putTree(id: string, { entries, more }: VolumeTree, ids: PodIds | undefined): Promise<void> {
     const state = this.#trees.get(id) ?? { known: new Map(), waiting: [] };
-    const waiting = [...state.waiting, ...entries];
+    const waiting = [...state.waiting, ...entries.map((entry) => owned(entry, ids))];
     const bytes = waiting.reduce((sum, { path, kind }) => sum + path.length + sizeOf(kind), 0);
     if (bytes > maxTreeBytes) {
       this.#trees.set(id, { ...state, waiting: [] });
@@ -159,6 +178,11 @@ async function mountFileServer(pod: Pod, folder: string): Promise<void> {
 /** Two folders for what an overlay must not have twice. */
 function distinct(lower: readonly string[]): string[] {
   return lower.map((name, index) => (lower.indexOf(name) === index ? name : `${name}2`));
+}
+
+/** As the guest calls its owner. */
+function owned<T extends { uid: number; gid: number }>(what: T, ids: PodIds | undefined): T {
+  return ids === undefined ? what : { ...what, uid: ids.uid(what.uid), gid: ids.gid(what.gid) };
 }
 
 function tmpfsOps(root: string, { sizeBytes, mode, uid, gid }: TmpfsVolume): SysOp[] {

@@ -7,6 +7,7 @@ import type { Image } from '../image-view.ts';
 import type { ContainerRecord, SandboxRecord } from '../records.ts';
 import { canHoldContainers } from '../sandbox-state.ts';
 import { stopSignalOf } from '../stop-signal.ts';
+import { checkContainerUserNamespace, userNamespaceOf } from '../user-namespace.ts';
 import { bounded } from './bounded.ts';
 import { type EngineCore, inTurn, removeContainerFully } from './core.ts';
 import { runtimeOf } from './runtimes.ts';
@@ -26,6 +27,7 @@ export async function createContainer(
     const sandbox = findReady(core, known.id);
     const pod = PodSandboxConfig.decode(Buffer.from(sandbox.configBase64, 'base64'));
     checkPrivileges(config, pod);
+    checkContainerUserNamespace(config, userNamespaceOf(pod.linux?.securityContext?.namespaceOptions));
     const image = findImage(core, config);
     const volumeImages = findVolumeImages(core, config);
     await clearLeftover(core, sandbox, config);

@@ -10,10 +10,10 @@ import {
   MountPropagation,
   Signal,
 } from '../../gen/cri/v1/api.ts';
-import { absolutePath, annotations, count, each, labels, member, refuse, relativePath, text } from './check.ts';
+import { absolutePath, annotations, each, labels, member, refuse, relativePath, text } from './check.ts';
 import { limits } from './limits.ts';
 import { checkResources } from './resources.ts';
-import { checkIdentity, checkNamespaces, checkProfiles } from './security.ts';
+import { checkIdentity, checkMountMappings, checkNamespaces, checkProfiles } from './security.ts';
 
 const name = { max: limits.nameChars, pattern: /^[^/]+$/, wanted: 'a name without "/"' };
 const image = { max: limits.imageChars, pattern: /^\S+$/, wanted: 'a reference without spaces' };
@@ -104,8 +104,7 @@ function checkMount(path: string, mount: Mount): void {
   absolutePath(`${path}.container_path`, mount.containerPath);
   member(`${path}.propagation`, mount.propagation, MountPropagation);
   relativePath(`${path}.image_sub_path`, mount.imageSubPath);
-  count(`${path}.uidMappings`, mount.uidMappings.length, limits.idMappings);
-  count(`${path}.gidMappings`, mount.gidMappings.length, limits.idMappings);
+  checkMountMappings(path, mount.uidMappings, mount.gidMappings);
   if (mount.image === undefined || mount.image.image === '') {
     absolutePath(`${path}.host_path`, mount.hostPath);
     if (mount.imageSubPath !== '') refuse(`${path}.image_sub_path`, mount.imageSubPath, 'wanted only with an image');

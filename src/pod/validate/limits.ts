@@ -34,7 +34,6 @@ export const limits = {
   maskedPaths: 256,
   hugepageLimits: 16,
   unifiedEntries: 128,
-  idMappings: 64,
   /** The largest uid or gid: above it lies what wraps to a negative or to none (CVE-2024-40635). */
   id: 2_147_483_647,
 } as const;

@@ -31,8 +31,7 @@ const cgroup = { max: limits.pathChars, pattern: /^[A-Za-z0-9/_.:@\\-]+$/, wante
 /**
  * A pod's config, complete and within bounds.
  *
- * @throws HuskError `invalid-argument`, naming the field and its value; `unimplemented` for a
- *   user namespace
+ * @throws HuskError `invalid-argument`, naming the field and its value
  */
 export function checkSandboxConfig(config: PodSandboxConfig | undefined): PodSandboxConfig {
   if (config === undefined) throw new HuskError('invalid-argument', 'config: missing');

@@ -1,7 +1,7 @@
 /** Rules that the security contexts of pods and containers share. */
 
-import { HuskError } from '../../base/errors.ts';
 import {
+  type IDMapping,
   type Int64Value,
   NamespaceMode,
   type NamespaceOption,
@@ -9,8 +9,9 @@ import {
   type SecurityProfile,
   SecurityProfile_ProfileType,
   SupplementalGroupsPolicy,
+  type UserNamespace,
 } from '../../gen/cri/v1/api.ts';
-import { absolutePath, each, member, range, refuse, text } from './check.ts';
+import { absolutePath, count, each, member, range, refuse, text } from './check.ts';
 import { limits } from './limits.ts';
 
 interface Identity {
@@ -76,8 +77,7 @@ export function checkProfiles(path: string, profiles: Profiles): void {
 
 /**
  * Namespaces.
- * @throws HuskError `invalid-argument`; `unimplemented` for user namespaces, because a pod that
- *   asks for one and silently gets none is less safe than its author believes
+ * @throws HuskError `invalid-argument`
  */
 export function checkNamespaces(path: string, options: NamespaceOption | undefined): void {
   if (options === undefined) return;
@@ -87,12 +87,48 @@ export function checkNamespaces(path: string, options: NamespaceOption | undefin
   if (options.network === NamespaceMode.TARGET) refuse(`${path}.network`, 'TARGET', 'wanted POD or NODE');
   if (options.ipc === NamespaceMode.TARGET) refuse(`${path}.ipc`, 'TARGET', 'wanted POD, CONTAINER or NODE');
   text(`${path}.target_id`, options.targetId, { max: 64, optional: true });
-  const user = options.usernsOptions;
+  checkUserNamespace(`${path}.userns_options`, options.usernsOptions);
+}
+
+/** One mapping of uids and one of gids, as the kubelet sends them, or the host's namespace and none. */
+function checkUserNamespace(path: string, user: UserNamespace | undefined): void {
   if (user === undefined) return;
-  member(`${path}.userns_options.mode`, user.mode, NamespaceMode);
-  if (user.mode !== NamespaceMode.NODE || user.uids.length > 0 || user.gids.length > 0) {
-    throw new HuskError('unimplemented', `${path}.userns_options: user namespaces are not implemented, wanted NODE`);
+  member(`${path}.mode`, user.mode, NamespaceMode);
+  if (user.mode !== NamespaceMode.NODE && user.mode !== NamespaceMode.POD) {
+    refuse(`${path}.mode`, user.mode === NamespaceMode.TARGET ? 'TARGET' : 'CONTAINER', 'wanted POD or NODE');
   }
+  const wanted = user.mode === NamespaceMode.POD ? 1 : 0;
+  for (const kind of ['uids', 'gids'] as const) {
+    const mappings = user[kind];
+    if (mappings.length !== wanted) {
+      refuse(
+        `${path}.${kind}`,
+        `${mappings.length} mappings`,
+        `wanted ${wanted} in mode ${wanted === 1 ? 'POD' : 'NODE'}`,
+      );
+    }
+    for (const mapping of mappings) checkIdMapping(`${path}.${kind}[0]`, mapping);
+  }
+}
+
+/**
+ * Ids of mounts: none, or one mapping of uids and one of gids.
+ * @throws HuskError `invalid-argument`
+ */
+export function checkMountMappings(path: string, uids: readonly IDMapping[], gids: readonly IDMapping[]): void {
+  count(`${path}.uidMappings`, uids.length, 1);
+  count(`${path}.gidMappings`, gids.length, 1);
+  if (uids.length !== gids.length)
+    refuse(`${path}.gidMappings`, `${gids.length} mappings`, 'wanted as many as of uids');
+  for (const mapping of uids) checkIdMapping(`${path}.uidMappings[0]`, mapping);
+  for (const mapping of gids) checkIdMapping(`${path}.gidMappings[0]`, mapping);
+}
+
+/** Root of the pod is mapped, and not to root; the id behind the last one must be there to stand for none. */
+function checkIdMapping(path: string, { hostId, containerId, length }: IDMapping): void {
+  if (containerId !== 0) refuse(`${path}.container_id`, containerId, 'wanted 0: the root of the pod must be mapped');
+  range(`${path}.host_id`, hostId, 1, limits.id);
+  range(`${path}.length`, length, 1, limits.id - hostId);
 }
 
 function checkProfile(

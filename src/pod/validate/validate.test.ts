@@ -192,13 +192,31 @@ test('what is missing is refused by name', () => {
   }
 });
 
-test('a user namespace is not silently left out', () => {
-  const config = pod();
-  put(config, 'linux.securityContext.namespaceOptions.usernsOptions', { mode: NamespaceMode.POD, uids: [], gids: [] });
-  assert.throws(
-    () => checkSandboxConfig(config),
-    (error) => isKind(error, 'unimplemented'),
-  );
+test('a user namespace has one mapping of uids and one of gids, or is the host\u2019s and has none', () => {
+  const mapping = (hostId: number, containerId: number, length: number): object => ({ hostId, containerId, length });
+  const sane = [mapping(65_536, 0, 65_536)];
+  const { POD, NODE, CONTAINER, TARGET } = NamespaceMode;
+  const check = (mode: number, uids: object[], gids: object[]): void => {
+    const config = pod();
+    put(config, 'linux.securityContext.namespaceOptions.usernsOptions', { mode, uids, gids });
+    checkSandboxConfig(config);
+  };
+  check(POD, sane, sane);
+  check(NODE, [], []);
+  for (const [mode, uids, gids, why] of [
+    [POD, [], [], /uids "0 mappings": wanted 1/],
+    [POD, sane, [], /gids "0 mappings": wanted 1/],
+    [POD, [...sane, ...sane], sane, /uids "2 mappings": wanted 1/],
+    [NODE, sane, sane, /uids "1 mappings": wanted 0/],
+    [CONTAINER, [], [], /userns_options.mode "CONTAINER"/],
+    [TARGET, [], [], /userns_options.mode "TARGET"/],
+    [POD, [mapping(1000, 1, 10)], sane, /uids\[0\].container_id "1"/],
+    [POD, [mapping(0, 0, 10)], sane, /uids\[0\].host_id "0"/],
+    [POD, sane, [mapping(1000, 0, 0)], /gids\[0\].length "0"/],
+    [POD, sane, [mapping(2_147_483_000, 0, 65_536)], /gids\[0\].length "65536"/],
+  ] as const) {
+    assert.throws(() => check(mode, [...uids], [...gids]), why);
+  }
 });
 
 test('sysctls of a namespace that is the host\u2019s are refused', () => {

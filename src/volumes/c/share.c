@@ -2,12 +2,14 @@
  * husk-share: the file server of one VM pod. It speaks 9P2000.L to the pod's guest kernel.
  *
  *   husk-share serve --socket QEMU_SOCKET --root EMPTY_FOLDER [--cgroup FOLDER]...
- *   husk-share add PID SOURCE NAME [ro|rro|rw] [private|slave]
+ *   husk-share add PID SOURCE NAME [ro|rro|rw] [private|slave] [UIDS GIDS]
+ *   husk-share probe FOLDER
  *
  * `serve` connects to the socket of the VM's virtio-serial port, moves into namespaces and a root
  * of its own that holds nothing but empty mount points (d0, d1, ... for folders, f0, f1, ... for
  * files), gives up what it can, prints `ready PID STARTTICKS` and serves until the socket ends.
- * `add` mounts a path of the host on one of them: nodev, nosuid, nosymfollow.
+ * `add` mounts a path of the host on one of them: nodev, nosuid, nosymfollow; with ranges of ids as a user
+ * namespace sees them. `probe` tells by its exit code whether the file system of a folder can have that.
  *
  * The guest is hostile. What keeps it in:
  * - every fid is an open descriptor; a name is one component, opened relative to it, never followed
@@ -25,7 +27,7 @@
 
 static __attribute__((noreturn)) void usage(void) {
   errno = EINVAL;
-  die("usage: husk-share serve|add ...");
+  die("usage: husk-share serve|add|probe ...");
 }
 
 /* ---- add ---- */
@@ -41,7 +43,7 @@ static int attach(int pid, int tree, const char *name) {
 
 /* The source was resolved by the caller: a link that took its place since is not followed. */
 static int add(int argc, char **argv) {
-  if (argc != 7) usage();
+  if (argc != 7 && argc != 9) usage();
   int ro = strcmp(argv[5], "rw") != 0, deep = strcmp(argv[5], "rro") == 0, slave = strcmp(argv[6], "slave") == 0;
   struct open_how how = {.flags = O_PATH | O_CLOEXEC, .resolve = RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS};
   int source = (int)syscall(SYS_openat2, AT_FDCWD, argv[3], &how, sizeof how);
@@ -57,9 +59,19 @@ static int add(int argc, char **argv) {
   struct mount_attr all = {.attr_set = MOUNT_ATTR_NODEV | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOSYMFOLLOW | (deep ? MOUNT_ATTR_RDONLY : 0),
                            .propagation = slave ? MS_SLAVE : MS_PRIVATE};
   if (syscall(SYS_mount_setattr, tree, "", AT_EMPTY_PATH | AT_RECURSIVE, &all, sizeof all)) die("restrict the mounts");
+  if (argc == 9 && map_ids(tree, argv[7], argv[8])) die("map ids of the mounts at %.300s (mount_setattr(2))", argv[3]);
   struct mount_attr top = {.attr_set = MOUNT_ATTR_RDONLY};
   if (ro && syscall(SYS_mount_setattr, tree, "", AT_EMPTY_PATH, &top, sizeof top)) die("make the mount read-only");
   if (attach((int)number(argv[2], 2, INT_MAX), tree, argv[4])) die("mount %.300s as %.40s", argv[3], argv[4]);
+  return 0;
+}
+
+/* Whether ids can be mapped at the folder. */
+static int probe(int argc, char **argv) {
+  if (argc != 3) usage();
+  int tree = (int)syscall(SYS_open_tree, AT_FDCWD, argv[2], OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+  if (tree < 0) die("clone the mount of %.300s", argv[2]);
+  if (map_ids(tree, "65536:65536", "65536:65536")) die("map ids of the mount of %.300s", argv[2]);
   return 0;
 }
 
@@ -233,5 +245,6 @@ int main(int argc, char **argv) {
   if (syscall(SYS_close_range, 3, ~0U, 0)) die("close_range");
   if (argc > 1 && strcmp(argv[1], "add") == 0) return add(argc, argv);
   if (argc > 1 && strcmp(argv[1], "serve") == 0) return start(argc, argv);
+  if (argc > 1 && strcmp(argv[1], "probe") == 0) return probe(argc, argv);
   usage();
 }

@@ -79,11 +79,27 @@ export interface ConfigureSandboxRequest {
   shmSizeBytes: bigint;
   /** One PID namespace for the pod's containers, with a PID 1 of its own. */
   sharedPidNamespace: boolean;
+  /** One user namespace for the pod's containers; absent: the guest's own. */
+  userNamespace: UserNamespace | undefined;
 }
 
 export interface ConfigureSandboxRequest_SysctlsEntry {
   key: string;
   value: string;
+}
+
+/**
+ * What ids of containers are in the guest, and on the host where files are shared: id 0 is
+ * `host_id`, and so on for `length` ids.
+ */
+export interface UserNamespace {
+  uids: IdRange | undefined;
+  gids: IdRange | undefined;
+}
+
+export interface IdRange {
+  hostId: number;
+  length: number;
 }
 
 export interface ConfigureSandboxResponse {
@@ -168,6 +184,8 @@ export interface Volume {
     | { $case: "image"; value: ImageVolume }
     | { $case: "share"; value: ShareVolume }
     | undefined;
+  /** Owners are ids of the pod's user namespace. A share's have been mapped by the host. */
+  idMapped: boolean;
 }
 
 /**
@@ -710,6 +728,7 @@ function createBaseConfigureSandboxRequest(): ConfigureSandboxRequest {
     sysctls: {},
     shmSizeBytes: 0n,
     sharedPidNamespace: false,
+    userNamespace: undefined,
   };
 }
 
@@ -753,6 +772,9 @@ export const ConfigureSandboxRequest: MessageFns<ConfigureSandboxRequest> = {
     }
     if (message.sharedPidNamespace !== false) {
       writer.uint32(88).bool(message.sharedPidNamespace);
+    }
+    if (message.userNamespace !== undefined) {
+      UserNamespace.encode(message.userNamespace, writer.uint32(98).fork()).join();
     }
     return writer;
   },
@@ -861,6 +883,14 @@ export const ConfigureSandboxRequest: MessageFns<ConfigureSandboxRequest> = {
             message.sharedPidNamespace = reader.bool();
             continue;
           }
+          case 12: {
+            if (tag !== 98) {
+              break;
+            }
+
+            message.userNamespace = UserNamespace.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -903,6 +933,9 @@ export const ConfigureSandboxRequest: MessageFns<ConfigureSandboxRequest> = {
       ? BigInt(object.shmSizeBytes)
       : 0n;
     message.sharedPidNamespace = object.sharedPidNamespace ?? false;
+    message.userNamespace = (object.userNamespace !== undefined && object.userNamespace !== null)
+      ? UserNamespace.fromPartial(object.userNamespace)
+      : undefined;
     return message;
   },
 };
@@ -974,6 +1007,140 @@ export const ConfigureSandboxRequest_SysctlsEntry: MessageFns<ConfigureSandboxRe
     const message = createBaseConfigureSandboxRequest_SysctlsEntry();
     message.key = object.key ?? "";
     message.value = object.value ?? "";
+    return message;
+  },
+};
+
+function createBaseUserNamespace(): UserNamespace {
+  return { uids: undefined, gids: undefined };
+}
+
+export const UserNamespace: MessageFns<UserNamespace> = {
+  encode(message: UserNamespace, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.uids !== undefined) {
+      IdRange.encode(message.uids, writer.uint32(10).fork()).join();
+    }
+    if (message.gids !== undefined) {
+      IdRange.encode(message.gids, writer.uint32(18).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): UserNamespace {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseUserNamespace();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.uids = IdRange.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.gids = IdRange.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<UserNamespace>, I>>(base?: I): UserNamespace {
+    return UserNamespace.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<UserNamespace>, I>>(object: I): UserNamespace {
+    const message = createBaseUserNamespace();
+    message.uids = (object.uids !== undefined && object.uids !== null) ? IdRange.fromPartial(object.uids) : undefined;
+    message.gids = (object.gids !== undefined && object.gids !== null) ? IdRange.fromPartial(object.gids) : undefined;
+    return message;
+  },
+};
+
+function createBaseIdRange(): IdRange {
+  return { hostId: 0, length: 0 };
+}
+
+export const IdRange: MessageFns<IdRange> = {
+  encode(message: IdRange, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.hostId !== 0) {
+      writer.uint32(8).uint32(message.hostId);
+    }
+    if (message.length !== 0) {
+      writer.uint32(16).uint32(message.length);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): IdRange {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseIdRange();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.hostId = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.length = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<IdRange>, I>>(base?: I): IdRange {
+    return IdRange.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<IdRange>, I>>(object: I): IdRange {
+    const message = createBaseIdRange();
+    message.hostId = object.hostId ?? 0;
+    message.length = object.length ?? 0;
     return message;
   },
 };
@@ -1647,7 +1814,7 @@ export const PushedFile: MessageFns<PushedFile> = {
 };
 
 function createBaseVolume(): Volume {
-  return { id: "", kind: undefined };
+  return { id: "", kind: undefined, idMapped: false };
 }
 
 export const Volume: MessageFns<Volume> = {
@@ -1668,6 +1835,9 @@ export const Volume: MessageFns<Volume> = {
       case "share":
         ShareVolume.encode(message.kind.value, writer.uint32(50).fork()).join();
         break;
+    }
+    if (message.idMapped !== false) {
+      writer.uint32(56).bool(message.idMapped);
     }
     return writer;
   },
@@ -1725,6 +1895,14 @@ export const Volume: MessageFns<Volume> = {
             message.kind = { $case: "share", value: ShareVolume.decode(reader, reader.uint32()) };
             continue;
           }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.idMapped = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1769,6 +1947,7 @@ export const Volume: MessageFns<Volume> = {
         break;
       }
     }
+    message.idMapped = object.idMapped ?? false;
     return message;
   },
 };
