@@ -67,7 +67,7 @@ programs: $(C_PROGRAMS) ## Compile the C programs and bundle the others, into bu
 build-c: programs
 
 vpath %.c guest-agent/c src/jail/c src/native/c src/network/c
-build/bin/husk-%: %.c src/jail/c/sparse.h $(wildcard guest-agent/c/*.h) Makefile | build-dir
+build/bin/husk-%: %.c src/jail/c/sparse.h $(wildcard guest-agent/c/*.h src/native/c/*.h) Makefile | build-dir
 	@printf 'programs: %s\n' '$@'
 	@$(CC) $(CFLAGS) -o $@ $< $(LDFLAGS)
 

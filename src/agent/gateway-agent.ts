@@ -93,11 +93,12 @@ export function gatewayAgent(
     stats: async (value, options) => (await call({ $case: 'stats', value }, options)).containers,
     updateContainer: async (value, options) => void (await call({ $case: 'updateContainer', value }, options)),
     execSync: (request, signal) => execSync(client, vmId, ready, { request, signal }),
-    streamUrl: (kind, options) => streamUrl(client, { vmId, kind }, ready, options),
+    streamUrl: (kind, options) => streamUrl(client, { vmId, kind, nativeFolder: '' }, ready, options),
   };
 }
 
-function streamUrl(
+/** The URL of a stream, when the gateway is there. */
+export function streamUrl(
   client: GatewayClient,
   request: StreamUrlRequest,
   ready: () => Promise<void>,

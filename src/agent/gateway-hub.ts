@@ -12,14 +12,16 @@ import {
   GatewayClient,
   type SessionEvent,
   type SessionRequest,
+  type StreamUrlRequest,
 } from '../gen/gateway/v1/gateway.ts';
 import type { Agent, AgentEvents, AgentHub, CallOptions } from './agent.ts';
 import { AttachedVm } from './attached-vm.ts';
-import { callGateway, gatewayAgent, waiting } from './gateway-agent.ts';
+import { callGateway, gatewayAgent, streamUrl, waiting } from './gateway-agent.ts';
 import { GatewayProcess, type GatewayProcessOptions } from './gateway-process.ts';
 
 const attachGraceMs = 1_000;
 const detachMs = 5_000;
+const streamUrlMs = 30_000;
 /** A VM that an earlier gateway held must answer a new one within this. */
 const reattachMs = 30_000;
 const firstBackoffMs = 50;
@@ -36,6 +38,8 @@ export interface GatewayHubOptions extends GatewayProcessOptions {
 export interface GatewayHub extends AgentHub {
   /** The pid of the gateway, if it lives. */
   gatewayPid(): Promise<number | undefined>;
+  /** The URL of a stream that the gateway serves. @throws HuskError `resource-exhausted`, `unavailable` */
+  readonly streamUrl: (request: StreamUrlRequest, signal: AbortSignal) => Promise<string>;
   /** Closes, and ends the gateway process too: all links end. `close` leaves it running for the next huskd. */
   shutdown(): Promise<void>;
 }
@@ -137,6 +141,9 @@ class Hub implements GatewayHub {
       callGateway<DetachVmResponse>((done) => this.#client.detachVm({ vmId }, waiting(), done), stop),
     );
   }
+
+  readonly streamUrl: GatewayHub['streamUrl'] = (request, signal) =>
+    streamUrl(this.#client, request, () => Promise.resolve(), { timeoutMs: streamUrlMs, signal });
 
   gatewayPid(): Promise<number | undefined> {
     return this.#gateway.pid();

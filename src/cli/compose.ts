@@ -38,7 +38,14 @@ import { warmTemplate } from './warm.ts';
  * The ids that husk's unprivileged processes run as: above what distributions give to people and
  * services, below the ranges of user namespaces, and used by nothing else.
  */
-const uids = { gateway: 64_010, imageWorker: 64_011, template: 64_012, firstVm: 600_000, vms: 50_000 } as const;
+const uids = {
+  gateway: 64_010,
+  imageWorker: 64_011,
+  template: 64_012,
+  nativeStreams: 64_013,
+  firstVm: 600_000,
+  vms: 50_000,
+} as const;
 /** Where the daemons of this machine agree on who uses which uid; ends with the machine, as VMs do. */
 const uidLeases = '/run/husk-uids';
 const mib = 1024 * 1024;
@@ -74,7 +81,8 @@ export async function composeDaemon(config: Config, log: Log, failpoints: Failpo
     open.close(podsLeft ? 'keep' : 'release'),
   );
   const cgroups = await detectCgroups(undefined, instanceName(config.rootDirectory));
-  const native = await composeNative(config, { network, log, clock: systemClock, failpoints });
+  const streams = { url: hub.streamUrl, gatewayGid: uids.gateway, uid: uids.nativeStreams };
+  const native = await composeNative(config, { network, log, clock: systemClock, failpoints, streams });
   const { accelerator } = hypervisor.info();
   const engine = openEngine(config, { state, images, log, accelerator, native }, (events) => {
     const parts = { hypervisor, network, hub, cgroups, events, log, clock: systemClock, failpoints };

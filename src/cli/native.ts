@@ -11,7 +11,7 @@ import type { NativePolicy } from '../pod/native-policy.ts';
 import type { Config } from './config.ts';
 import { readNodePolicy } from './node-policy.ts';
 
-type Parts = Pick<Parameters<typeof prepareNative>[0], 'network' | 'log' | 'clock' | 'failpoints'>;
+type Parts = Pick<Parameters<typeof prepareNative>[0], 'network' | 'log' | 'clock' | 'failpoints' | 'streams'>;
 
 export interface NativeParts {
   /** Absent where the node cannot or shall not run native pods; the policy says why. */
@@ -46,6 +46,9 @@ export async function composeNative(config: Config, parts: Parts): Promise<Nativ
       ociRuntimes,
       conmon: config.conmon,
       podInit: join(config.binDirectory, 'husk-pod-init'),
+      streamExec: join(config.binDirectory, 'husk-native-exec'),
+      streamAttach: join(config.binDirectory, 'husk-native-attach'),
+      streamPorts: join(config.binDirectory, 'husk-native-ports'),
       cgroupDriver: config.cgroupDriver,
     },
   });

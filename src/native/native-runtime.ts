@@ -32,6 +32,7 @@ import { reopenLog } from './reopen-log.ts';
 import { podIsThere } from './sandbox-recover.ts';
 import { startPod } from './sandbox-run.ts';
 import { removePod, stopPod } from './sandbox-teardown.ts';
+import { streamUrl } from './stream-url.ts';
 
 /** From a killed container to its exit file; the kernel may be long in writing a core or freeing memory. */
 const exitMs = 30_000;
@@ -44,6 +45,7 @@ export type PreparedNative = (events: PodRuntimeEvents) => NativeRuntime;
 export async function prepareNative(options: Omit<NativeRuntimeOptions, 'events'>): Promise<PreparedNative> {
   const shared = sharedPlaces(options);
   for (const folder of [shared.exits, shared.runtimeRoot]) await mkdir(folder, { recursive: true, mode: 0o700 });
+  await mkdir(shared.streams, { recursive: true, mode: 0o711 });
   const layers = await LayerMounts.open(options);
   const { ociRuntimes, cgroupDriver } = options.programs;
   const runtimes = new Map<string, OciCli>();
@@ -179,8 +181,8 @@ export class NativeRuntime implements PodRuntime {
     return execSync(wish, signal);
   }
 
-  async streamUrl(_sandbox: SandboxRecord, { route }: StreamWish): Promise<string> {
-    throw new HuskError('unimplemented', `${route} in a native pod: not there yet`, { stage: 'streaming' });
+  async streamUrl(sandbox: SandboxRecord, wish: StreamWish, signal: AbortSignal): Promise<string> {
+    return await streamUrl({ context: this.#context, sandbox, signal }, wish);
   }
 
   async reopenLog(sandbox: SandboxRecord, container: ContainerRecord): Promise<void> {

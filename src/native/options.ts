@@ -2,6 +2,7 @@ import type { Clock } from '../base/clock.ts';
 import type { Failpoints } from '../base/failpoints.ts';
 import type { Log } from '../base/log.ts';
 import type { CgroupTrees } from '../cgroups/trees.ts';
+import type { StreamUrlRequest } from '../gen/gateway/v1/gateway.ts';
 import type { Network } from '../network/network.ts';
 import type { PodRuntimeEvents } from '../pod/pod-runtime.ts';
 import type { HostFacts } from './host-facts.ts';
@@ -19,6 +20,17 @@ export interface NativeRuntimeOptions {
   readonly dataFolder: string;
   readonly programs: NativePrograms;
   readonly host: HostFacts;
+  readonly streams: StreamGateway;
+}
+
+/** Who serves the clients of exec, attach and port-forward. */
+export interface StreamGateway {
+  /** The URL of a stream. @throws HuskError `resource-exhausted`, `unavailable` */
+  url(request: StreamUrlRequest, signal: AbortSignal): Promise<string>;
+  /** Its group: what it may open belongs to it. */
+  readonly gatewayGid: number;
+  /** What the processes that serve it become. */
+  readonly uid: number;
 }
 
 export interface NativePrograms {
@@ -27,5 +39,9 @@ export interface NativePrograms {
   readonly conmon: string;
   /** husk-pod-init: PID 1 of a PID namespace that containers share. */
   readonly podInit: string;
+  /** husk-native-exec, -attach and -ports: each serves one stream. */
+  readonly streamExec: string;
+  readonly streamAttach: string;
+  readonly streamPorts: string;
   readonly cgroupDriver: 'cgroupfs' | 'systemd';
 }

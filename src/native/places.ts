@@ -12,6 +12,8 @@ export interface SharedPlaces {
   /** The OCI runtime's own state. */
   readonly runtimeRoot: string;
   readonly pods: string;
+  /** A folder for each stream of a client, which the gateway may pass. */
+  readonly streams: string;
 }
 
 export function sharedPlaces({ stateFolder }: Folders): SharedPlaces {
@@ -21,6 +23,7 @@ export function sharedPlaces({ stateFolder }: Folders): SharedPlaces {
     exits: join(native, 'exits'),
     runtimeRoot: join(native, 'runtime'),
     pods: join(stateFolder, 'pods'),
+    streams: join(stateFolder, 'streams'),
   };
 }
 

@@ -10,8 +10,9 @@ import { removeNamespace } from './namespaces.ts';
 import { parseNativeState } from './native-state.ts';
 import type { OciCli } from './oci-cli.ts';
 import type { NativeRuntimeOptions } from './options.ts';
-import { type PodPlaces, podPlaces } from './places.ts';
+import { type PodPlaces, podPlaces, sharedPlaces } from './places.ts';
 import { initId } from './pod-init.ts';
+import { removeStreams } from './stream-process.ts';
 
 /**
  * Gives network, namespaces and cgroups back; its containers have been ended before. Runs every
@@ -25,6 +26,7 @@ export async function stopPod(options: NativeRuntimeOptions, runtime: OciCli, re
   await everyStep([
     ['init', () => deleteInit(runtime, places, record.id)],
     ['cgroup', () => cgroups.remove({ parent: config.linux?.cgroupParent ?? '', sandboxId: record.id })],
+    ['streams', () => removeStreams(sharedPlaces(options).streams, record.id)],
     ...(ownNetwork ? networkSteps(network, record, config) : []),
     ...[places.ipc, places.uts, places.pid].map((path) => ['namespace', () => removeNamespace(path)] as const),
     ['mounts', () => unmountBelow(places.state)],

@@ -27,6 +27,11 @@ type Ticket =
   | { readonly route: 'exec' | 'attach'; readonly target: ExecTarget }
   | { readonly route: 'portforward'; readonly sandboxId: string };
 
+interface Issued {
+  readonly ticket: Ticket;
+  readonly runtime: StreamingRuntime;
+}
+
 export interface StreamingServerOptions {
   readonly runtime: StreamingRuntime;
   /** Loopback, unless the operator asked for something else. */
@@ -42,8 +47,12 @@ export interface StreamingServerOptions {
 }
 
 export interface StreamingServer {
-  /** URL for the client, good once and for a minute. @throws HuskError `resource-exhausted` */
-  url(ticket: Ticket): string;
+  /**
+   * URL for the client, good once and for a minute.
+   * @param runtime who serves this client, if not the server's own
+   * @throws HuskError `resource-exhausted`
+   */
+  url(ticket: Ticket, runtime?: StreamingRuntime): string;
   /** Scheme, host and port of its URLs. */
   readonly address: string;
   close(): Promise<void>;
@@ -51,7 +60,7 @@ export interface StreamingServer {
 
 /** Starts to listen. */
 export async function startStreamingServer(options: StreamingServerOptions): Promise<StreamingServer> {
-  const tickets = new TokenCache<Ticket>(options.clock);
+  const tickets = new TokenCache<Issued>(options.clock);
   const connections = new Set<Duplex>();
   const patienceMs = options.headersMs ?? headersMs;
   const limits = {
@@ -71,7 +80,7 @@ export async function startStreamingServer(options: StreamingServerOptions): Pro
     socket.on('error', () => socket.destroy());
     connections.add(socket);
     socket.once('close', () => connections.delete(socket));
-    serveUpgrade(options, tickets, { request, socket, head }).catch((caught: unknown) => {
+    serveUpgrade(tickets, { request, socket, head }).catch((caught: unknown) => {
       options.log.info({ error: describeError(caught) }, 'stream ended');
       socket.destroy();
     });
@@ -83,7 +92,7 @@ export async function startStreamingServer(options: StreamingServerOptions): Pro
   const address = `${options.tls === undefined ? 'http' : 'https'}://${host}:${port}`;
   return {
     address,
-    url: (ticket) => `${address}/${ticket.route}/${tickets.insert(ticket)}`,
+    url: (ticket, runtime = options.runtime) => `${address}/${ticket.route}/${tickets.insert({ ticket, runtime })}`,
     close: () => closeServer(http, connections),
   };
 }
@@ -94,27 +103,24 @@ interface Upgrade {
   readonly head: Buffer;
 }
 
-async function serveUpgrade(
-  options: StreamingServerOptions,
-  tickets: TokenCache<Ticket>,
-  upgrade: Upgrade,
-): Promise<void> {
+async function serveUpgrade(tickets: TokenCache<Issued>, upgrade: Upgrade): Promise<void> {
   const { request, socket, head } = upgrade;
   const path = parsePath(request.url ?? '');
-  const ticket = path === undefined ? undefined : tickets.consume(path.token);
-  if (path === undefined || ticket === undefined || ticket.route !== path.route)
+  const issued = path === undefined ? undefined : tickets.consume(path.token);
+  if (path === undefined || issued === undefined || issued.ticket.route !== path.route)
     return refuse(socket, 404, 'unknown, used or expired token');
+  const { ticket, runtime } = issued;
   const choice = chooseProtocol(path.route, request.headers);
   if ('refused' in choice) return refuse(socket, choice.refused, choice.message, choice.accepted);
   if ('setTimeout' in socket && typeof socket.setTimeout === 'function')
     socket.setTimeout(idleMs, () => socket.destroy());
-  if (choice.transport === 'websocket') return serveWebSocket(options.runtime, ticket, upgrade, choice);
+  if (choice.transport === 'websocket') return serveWebSocket(runtime, ticket, upgrade, choice);
   socket.write(
     `HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\nX-Stream-Protocol-Version: ${choice.protocol}\r\n\r\n`,
   );
   if (head.length > 0) socket.unshift(head);
-  if (ticket.route === 'portforward') return portForwardOverSpdy(options.runtime, ticket.sandboxId, socket);
-  return commandOverSpdy(options.runtime, { kind: ticket.route, target: ticket.target }, socket, choice.version);
+  if (ticket.route === 'portforward') return portForwardOverSpdy(runtime, ticket.sandboxId, socket);
+  return commandOverSpdy(runtime, { kind: ticket.route, target: ticket.target }, socket, choice.version);
 }
 
 async function serveWebSocket(

@@ -40,6 +40,11 @@ export interface StreamingRuntime {
   /** Joins the streams of a running container until it, or the client, ends. Nothing earlier is replayed. */
   attach(target: ExecTarget, streams: ProcessStreams, signal: AbortSignal): Promise<void>;
   /**
+   * A client that forwards ports is there, and is gone when the signal fires. Absent: nobody needs to know.
+   * @throws HuskError when its pod is gone
+   */
+  portSession?(sandboxId: string, signal: AbortSignal): Promise<void>;
+  /**
    * Connects to a port on the loopback of the pod and copies both ways until both have ended.
    * @throws HuskError when the connection is refused
    */

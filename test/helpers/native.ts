@@ -94,6 +94,7 @@ function holdings(daemon: Daemon, ids: ReadonlySet<string>): string[] {
     ...names(`${daemon.folder}/run/pods`),
     ...names(`${daemon.folder}/lib/pods`),
     ...names(`${daemon.folder}/run/native/exits`),
+    ...names(`${daemon.folder}/run/streams`),
   ];
 }
 

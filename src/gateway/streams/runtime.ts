@@ -1,12 +1,12 @@
 /** What the streaming server asks of pods, answered by their guests: bytes over the bulk channel, control over the agent. */
-import { once } from 'node:events';
-import type { Duplex, Readable } from 'node:stream';
+import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { HuskError } from '../../base/errors.ts';
 import type { ExecTarget, ProcessStreams, StreamingRuntime } from '../../streaming/streaming-runtime.ts';
 import { checkExitCode } from '../check/answers.ts';
 import type { Vm } from '../guest/vm.ts';
 import type { GuestStream } from './guest-stream.ts';
+import { joinDuplex } from './join-duplex.ts';
 
 /** A loopback connection takes less than a millisecond; a full backlog takes this long to be given up. */
 const dialMs = 30_000;
@@ -45,7 +45,7 @@ export function guestStreamingRuntime(find: (sandboxId: string) => Vm): Streamin
       const abort = (): void => stream.close();
       signal.addEventListener('abort', abort, { once: true });
       try {
-        await join(client, stream);
+        await joinDuplex(client, stream);
       } finally {
         signal.removeEventListener('abort', abort);
         stream.close();
@@ -121,13 +121,4 @@ async function withDial(vm: Vm, port: number): Promise<GuestStream> {
   } finally {
     clearTimeout(timer);
   }
-}
-
-/** Both ways, each half-closed by itself. An end that breaks breaks the other. */
-async function join(client: Duplex, stream: GuestStream): Promise<void> {
-  const up = pipeline(client, stream.input).catch(() => client.destroy());
-  const down = pipeline(stream.output, client);
-  const gone = once(client, 'close').then(() => undefined);
-  gone.catch(() => undefined);
-  await Promise.all([up, Promise.race([down, gone])]);
 }

@@ -23,6 +23,8 @@ export async function portForwardOverSpdy(
 ): Promise<void> {
   const pairs = new Map<string, Pair>();
   const gone = new AbortController();
+  connection.on('error', () => undefined);
+  await runtime.portSession?.(sandboxId, gone.signal);
   const session = new SpdySession({
     connection,
     maxStreams,

@@ -161,11 +161,15 @@ export interface ExecSyncResponse {
 }
 
 export interface StreamUrlRequest {
+  /** The pod. Unless it is a native one, its VM must be attached. */
   vmId: string;
-  kind: { $case: "exec"; value: StreamCommand } | { $case: "attach"; value: StreamCommand } | {
-    $case: "portForward";
-    value: StreamPorts;
-  } | undefined;
+  kind:
+    | { $case: "exec"; value: StreamCommand }
+    | { $case: "attach"; value: StreamCommand }
+    | { $case: "portForward"; value: StreamPorts }
+    | undefined;
+  /** Of a native pod: the folder of the process that serves this one stream. */
+  nativeFolder: string;
 }
 
 export interface StreamCommand {
@@ -1384,7 +1388,7 @@ export const ExecSyncResponse: MessageFns<ExecSyncResponse> = {
 };
 
 function createBaseStreamUrlRequest(): StreamUrlRequest {
-  return { vmId: "", kind: undefined };
+  return { vmId: "", kind: undefined, nativeFolder: "" };
 }
 
 export const StreamUrlRequest: MessageFns<StreamUrlRequest> = {
@@ -1402,6 +1406,9 @@ export const StreamUrlRequest: MessageFns<StreamUrlRequest> = {
       case "portForward":
         StreamPorts.encode(message.kind.value, writer.uint32(34).fork()).join();
         break;
+    }
+    if (message.nativeFolder !== "") {
+      writer.uint32(42).string(message.nativeFolder);
     }
     return writer;
   },
@@ -1451,6 +1458,14 @@ export const StreamUrlRequest: MessageFns<StreamUrlRequest> = {
             message.kind = { $case: "portForward", value: StreamPorts.decode(reader, reader.uint32()) };
             continue;
           }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.nativeFolder = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1489,6 +1504,7 @@ export const StreamUrlRequest: MessageFns<StreamUrlRequest> = {
         break;
       }
     }
+    message.nativeFolder = object.nativeFolder ?? "";
     return message;
   },
 };

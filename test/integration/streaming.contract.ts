@@ -1,0 +1,325 @@
+/** exec, attach and port-forward over CRI's URLs: the same of both runtimes, against real containers. */
+import assert from 'node:assert/strict';
+import { createHash, randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { connect } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { sleep, withDeadline } from '../../src/base/deadline.ts';
+import { run } from '../../src/base/exec.ts';
+import type { PodSandboxConfig } from '../../src/gen/cri/v1/api.ts';
+import { AttachRequest, ContainerState, ExecRequest } from '../../src/gen/cri/v1/api.ts';
+import type { Entry } from '../fixtures/oci-image.ts';
+import type { Daemon } from '../helpers/daemon.ts';
+import { logContent, shell, startContainer } from '../helpers/pods.ts';
+import { connectSpdy, crictl, findCrictl, joinCommand, type RemoteCommand, runCrictl } from '../helpers/streams.ts';
+
+const waitMs = 40_000;
+const mib = 1024 * 1024;
+
+/** A daemon with a pod, and an image that has the file of `extraFiles`. */
+export interface StreamingRig {
+  readonly daemon: Daemon;
+  readonly image: string;
+  readonly pod: { readonly id: string; readonly config: PodSandboxConfig };
+  close(): Promise<void>;
+}
+
+/** What the image must have beside busybox. */
+export async function extraFiles(): Promise<Entry[]> {
+  const data = await compile(join(import.meta.dirname, '../fixtures/echo-server.c'));
+  return [{ name: 'bin/echo-server', data, mode: 0o755 }];
+}
+
+async function compile(source: string): Promise<Buffer> {
+  const folder = await mkdtemp(join(tmpdir(), 'husk-echo-'));
+  const program = join(folder, 'program');
+  await run('gcc', ['-O2', '-Wall', '-Wextra', '-Werror', '-static', '-o', program, source], { timeoutMs: 60_000 });
+  const bytes = await readFile(program);
+  await rm(folder, { recursive: true });
+  return bytes;
+}
+
+/** Registers the tests; `start` makes what they run against. */
+export function streamingContract(start: () => Promise<StreamingRig>): void {
+  let rig: StreamingRig;
+  let daemon: Daemon;
+  let image: string;
+  let pod: StreamingRig['pod'];
+  let container: string;
+
+  before(async () => {
+    rig = await start();
+    ({ daemon, image, pod } = rig);
+    const line = 'echo-server & mkdir /tmp/w; echo hello >/tmp/w/index.html; exec httpd -f -p 127.0.0.1:80 -h /tmp/w';
+    container = await startContainer(daemon, pod, shell(image, line));
+  });
+  after(async () => rig?.close());
+
+  type Wanted = Partial<Pick<ExecRequest, 'tty' | 'stdin' | 'stdout' | 'stderr'>>;
+
+  async function exec(cmd: string[], wanted: Wanted = { stdout: true, stderr: true }): Promise<RemoteCommand> {
+    const { url } = await daemon.cri.exec(ExecRequest.fromPartial({ containerId: container, cmd, ...wanted }));
+    assert.match(url, /^http:\/\/127\.0\.0\.1:\d+\/exec\/[\w-]{32}$/);
+    return await joinCommand(url, wanted);
+  }
+
+  async function attach(containerId: string, wanted: Wanted): Promise<RemoteCommand> {
+    const { url } = await daemon.cri.attach(AttachRequest.fromPartial({ containerId, ...wanted }));
+    return await joinCommand(url, wanted);
+  }
+
+  const sha = (bytes: Buffer): string => createHash('sha256').update(bytes).digest('hex');
+
+  async function until(what: string, enough: () => boolean | Promise<boolean>): Promise<void> {
+    await withDeadline(what, waitMs, undefined, async (signal) => {
+      while (!(await enough())) await sleep(50, signal);
+    });
+  }
+
+  test('exec: both outputs and the exit code', async () => {
+    const command = await exec(['sh', '-c', 'echo out; echo err >&2; exit 7']);
+    const status = await command.status();
+    assert.deepEqual([status.status, status.exitCode], ['Failure', 7]);
+    assert.equal(command.stdout?.text(), 'out\n');
+    assert.equal(command.stderr?.text(), 'err\n');
+  });
+
+  test('exec: 16 MiB through the container’s cat come back whole, and the end of input is seen', async (context) => {
+    const command = await exec(['cat'], { stdin: true, stdout: true });
+    const sent = randomBytes(16 * mib);
+    const start = performance.now();
+    for (let at = 0; at < sent.length; at += 65_536) await command.stdin?.write(sent.subarray(at, at + 65_536));
+    command.stdin?.end();
+    assert.equal((await command.status()).status, 'Success');
+    context.diagnostic(`both ways: ${((2 * sent.length) / 1e3 / (performance.now() - start)).toFixed(1)} MB/s`);
+    assert.equal(command.stdout?.sha(), sha(sent));
+  });
+
+  test('exec: output is complete before the status', async (context) => {
+    const start = performance.now();
+    const command = await exec(['dd', 'if=/dev/zero', 'bs=65536', 'count=1024'], { stdout: true });
+    assert.equal((await command.status()).status, 'Success');
+    context.diagnostic(`${((64 * mib) / 1e3 / (performance.now() - start)).toFixed(1)} MB/s`);
+    assert.equal(command.stdout?.bytes, 64 * mib);
+    assert.equal(command.stdout?.sha(), sha(Buffer.alloc(64 * mib)));
+  });
+
+  test('exec on a terminal: it is one, of the size of the client’s, and its echo and signals work', async () => {
+    const command = await exec(
+      ['sh', '-c', 'tty; stty size; echo ready; read line; echo "got $line"; stty size; sleep 100'],
+      {
+        tty: true,
+        stdin: true,
+        stdout: true,
+      },
+    );
+    await command.resize?.write('{"Width":132,"Height":43}');
+    await until('the shell', () => command.stdout?.text().includes('ready') === true);
+    await command.resize?.write('{"Width":80,"Height":24}{"Width":100,"Height":30}');
+    await sleep(500);
+    await command.stdin?.write('hello\n');
+    await until('the answer', () => command.stdout?.text().includes('30 100') === true);
+    await command.stdin?.write('\u0003');
+    const { exitCode } = await withDeadline('the interrupt', waitMs, undefined, () => command.status());
+    assert.equal(exitCode, 130);
+    assert.match(command.stdout?.text() ?? '', /^\/dev\/pts\/\d+\r\n[\s\S]*ready\r\nhello\r\ngot hello\r\n30 100\r\n/);
+  });
+
+  test('exec: a program that is not there is an error, an unknown container NotFound', async () => {
+    const command = await exec(['/no/such/program']);
+    const { status, message } = await command.status();
+    assert.equal(status, 'Failure');
+    assert.match(message ?? '', /no such file|not found|exit/i);
+    await assert.rejects(
+      daemon.cri.exec(ExecRequest.fromPartial({ containerId: 'f'.repeat(64), cmd: ['x'], stdout: true })),
+      {
+        code: 5,
+      },
+    );
+  });
+
+  test('a process outlives its client', async () => {
+    const command = await exec(['sh', '-c', 'echo started; sleep 2; echo on; echo done >/tmp/outlived'], {
+      stdout: true,
+    });
+    await until('the start', () => command.stdout?.text().includes('started') === true);
+    command.client.socket.destroy();
+    await until('the end of the process', async () => {
+      const { stdout } = await daemon.cri.execSync({
+        containerId: container,
+        cmd: ['sh', '-c', 'cat /tmp/outlived || true'],
+        timeout: 60n,
+      });
+      return stdout.toString() === 'done\n';
+    });
+  });
+
+  test('attach: several clients see what comes from now on, input goes in, and the log has it all once', async () => {
+    const line = 'echo early; while read line; do echo "got $line"; done; echo end';
+    const id = await startContainer(daemon, pod, shell(image, line, { stdin: true }));
+    const { status: started } = await daemon.cri.containerStatus({ containerId: id, verbose: false });
+    const readLog = async (): Promise<string> => readFile(started?.logPath ?? '', 'utf8').catch(() => '');
+    await until('the first line', async () => (await readLog()).includes('early'));
+    const [first, second] = [
+      await attach(id, { stdin: true, stdout: true, stderr: true }),
+      await attach(id, { stdout: true }),
+    ];
+    // A client is joined a moment after its streams stand: until then it misses what is written.
+    let ones = 0;
+    await until('both to be joined', async () => {
+      await first.stdin?.write('one\n');
+      ones += 1;
+      await sleep(200);
+      return [first, second].every((each) => each.stdout?.text().startsWith('got one\n'));
+    });
+    first.client.socket.destroy();
+    const third = await attach(id, { stdin: true, stdout: true });
+    let twos = 0;
+    await until('the third to be joined', async () => {
+      await third.stdin?.write('two\n');
+      twos += 1;
+      await sleep(200);
+      return third.stdout?.text().startsWith('got two\n') === true;
+    });
+    third.stdin?.end();
+    await sleep(300);
+    const { status } = await daemon.cri.containerStatus({ containerId: id, verbose: false });
+    assert.equal(status?.state, ContainerState.CONTAINER_RUNNING);
+    await daemon.cri.stopContainer({ containerId: id, timeout: 1n });
+    await second.status();
+    const log = await readLog();
+    assert.equal(logContent(log, 'stdout'), `early\n${'got one\n'.repeat(ones)}${'got two\n'.repeat(twos)}`);
+    assert.doesNotMatch(second.stdout?.text() ?? '', /early/);
+    assert.ok(second.stdout?.text().endsWith('got two\n'.repeat(twos)));
+  });
+
+  test('attach with stdin_once: the end of the first client’s input is the container’s', async () => {
+    const id = await startContainer(daemon, pod, shell(image, 'sha256sum; exit 3', { stdin: true, stdinOnce: true }));
+    const command = await attach(id, { stdin: true, stdout: true });
+    const sent = randomBytes(4 * mib);
+    await command.stdin?.write(sent);
+    command.stdin?.end();
+    await command.status();
+    assert.equal(command.stdout?.text(), `${sha(sent)}  -\n`);
+    await until('the exit', async () => {
+      const { status } = await daemon.cri.containerStatus({ containerId: id, verbose: false });
+      return status?.state === ContainerState.CONTAINER_EXITED && status.exitCode === 3;
+    });
+  });
+
+  test('a container on a terminal: its log, attach with a size, its end', async () => {
+    const line = 'tty; while read line; do echo "got $line"; stty size; done';
+    const id = await startContainer(daemon, pod, shell(image, line, { tty: true, stdin: true }));
+    const command = await attach(id, { tty: true, stdin: true, stdout: true });
+    await command.resize?.write('{"Width":90,"Height":20}');
+    await sleep(300);
+    await command.stdin?.write('hello\n');
+    await until('the answer', () => command.stdout?.text().includes('20 90') === true);
+    assert.match(command.stdout?.text() ?? '', /hello\r\ngot hello\r\n20 90\r\n/);
+    const { status } = await daemon.cri.containerStatus({ containerId: id, verbose: false });
+    await until('the log', async () => (await readFile(status?.logPath ?? '', 'utf8')).includes('20 90'));
+    assert.match(
+      logContent(await readFile(status?.logPath ?? '', 'utf8'), 'stdout'),
+      /^\/dev\/pts\/\d+\r\nhello\r\ngot hello\r\n20 90\r\n$/,
+    );
+    await command.stdin?.write('\u0004');
+    await command.status();
+  });
+
+  async function portForward(): Promise<string> {
+    return (await daemon.cri.portForward({ podSandboxId: pod.id, port: [] })).url;
+  }
+
+  test('port-forward: bytes both ways with half-closes, many at a time, and the error of a closed port', async () => {
+    const client = await connectSpdy(await portForward(), 'portforward.k8s.io');
+    const sent = randomBytes(mib);
+    await Promise.all(
+      Array.from({ length: 20 }, async (_, requestid) => {
+        const headers = (streamtype: string) => ({ streamtype, port: '90', requestid: String(requestid) });
+        const error = await client.open(headers('error'), true);
+        const data = await client.open(headers('data'));
+        await data.write(sent);
+        data.end();
+        assert.equal(await data.ended, 'fin');
+        assert.equal(data.sha(), sha(sent));
+        assert.equal(await error.ended, 'fin');
+      }),
+    );
+    const error = await client.open({ streamtype: 'error', port: '81', requestid: 'x' }, true);
+    await client.open({ streamtype: 'data', port: '81', requestid: 'x' });
+    await error.ended;
+    assert.match(
+      error.text(),
+      new RegExp(`^error forwarding port 81 to pod ${pod.id}, uid : failed to connect to localhost:81 .*refused`),
+    );
+    client.socket.destroy();
+  });
+
+  test('the gateway is killed: streams end, the process goes on, new streams work', async () => {
+    const command = await exec(['sh', '-c', 'echo $$; sleep 3; echo done >/tmp/after-kill'], { stdout: true });
+    await until('the start', () => (command.stdout?.bytes ?? 0) > 0);
+    const { pid } = JSON.parse(await readFile(`${daemon.folder}/run/gateway/pid.json`, 'utf8')) as { pid: number };
+    process.kill(pid, 'SIGKILL');
+    await command.client.closed;
+    await until('a new gateway', async () => {
+      const again = await exec(['cat', '/tmp/after-kill'], { stdout: true, stderr: true }).catch(() => undefined);
+      await again?.status();
+      return again?.stdout?.text() === 'done\n';
+    });
+  });
+
+  for (const transport of ['spdy', 'websocket']) {
+    test(`crictl -r ${transport}: exec, input and output of 64 MiB, a terminal, attach, port-forward`, {
+      skip: findCrictl() === undefined ? 'crictl is not built: make crictl' : false,
+    }, async (context) => {
+      const run = (args: string[], input?: Buffer) => runCrictl(daemon.socket, args, input);
+      const failed = await run(['exec', '-r', transport, container, 'sh', '-c', 'echo out; echo err >&2; exit 5']);
+      assert.equal(failed.stdout.toString(), 'out\n');
+      assert.match(failed.stderr, /^err$/m);
+      assert.doesNotMatch(failed.stderr, /Unknown stream/);
+      assert.match(failed.stderr, /command terminated with exit code 5/);
+      assert.equal(failed.code, 1);
+      const sent = randomBytes(64 * mib);
+      const start = performance.now();
+      const summed = await run(['exec', '-i', '-r', transport, container, 'sha256sum'], sent);
+      assert.equal(summed.stdout.toString(), `${sha(sent)}  -\n`);
+      const echoed = await run(['exec', '-i', '-r', transport, container, 'cat'], sent);
+      assert.equal(sha(echoed.stdout), sha(sent));
+      context.diagnostic(`3 x 64 MiB: ${((192 * mib) / 1e3 / (performance.now() - start)).toFixed(1)} MB/s`);
+      const forward = crictl(daemon.socket, ['port-forward', '-r', transport, pod.id, '0:80']);
+      const [said] = (await once(forward.stdout as NodeJS.ReadableStream, 'data')) as [Buffer];
+      const port = Number(/127\.0\.0\.1:(\d+)/.exec(said.toString())?.[1]);
+      const answers = await Promise.all(
+        Array.from({ length: 50 }, () => fetch(`http://127.0.0.1:${port}/`).then((r) => r.text())),
+      );
+      assert.deepEqual(new Set(answers), new Set(['hello\n']));
+      const gone = once(forward, 'exit');
+      forward.kill();
+      await gone;
+    });
+  }
+
+  test('what is refused before a process starts: no token, a used one, a bad request', async () => {
+    const { url } = await daemon.cri.exec(
+      ExecRequest.fromPartial({ containerId: container, cmd: ['true'], stdout: true }),
+    );
+    await (await joinCommand(url, { stdout: true })).status();
+    await assert.rejects(connectSpdy(url), /answered 404/);
+    for (const request of [
+      { containerId: container, cmd: ['true'] },
+      { containerId: container, cmd: [], stdout: true },
+      { containerId: container, cmd: ['true'], tty: true, stdout: true, stderr: true },
+    ])
+      await assert.rejects(daemon.cri.exec(ExecRequest.fromPartial(request)), { code: 3 });
+  });
+
+  test('the server listens on loopback alone', async () => {
+    const { port } = new URL(await portForward());
+    const socket = connect({ host: '127.0.0.2', port: Number(port) });
+    const [error] = (await once(socket, 'error')) as [NodeJS.ErrnoException];
+    assert.equal(error.code, 'ECONNREFUSED');
+  });
+}
