@@ -30,6 +30,8 @@ export interface ContainerParts {
   readonly input: ContainerInput | undefined;
   /** Its terminal, where it has one. */
   readonly console: StreamHandle | undefined;
+  /** Its first client is waited for, and waited for again when it reads slowly. */
+  readonly foreground: boolean;
   /** Closes what else is held of it; again is fine. */
   readonly release: () => void;
   /** Called when there is something new to send. */
@@ -40,6 +42,7 @@ export class Container {
   readonly parts: ContainerParts;
   /** Resolves when its first process has ended. */
   readonly ended: Promise<void>;
+  readonly #attached = Promise.withResolvers<void>();
   /** The host has stored the exit. */
   exitAcknowledged = false;
   #exited: ContainerExited | undefined;
@@ -70,6 +73,15 @@ export class Container {
   /** A client writes to its standard input: with stdin_once, that input ends when the client does. */
   inputJoined(): void {
     this.parts.input?.joined();
+  }
+
+  /** Resolves when a client has all of its streams. */
+  get attached(): Promise<void> {
+    return this.#attached.promise;
+  }
+
+  markAttached(): void {
+    this.#attached.resolve();
   }
 
   /** Lets the first process run its program. */

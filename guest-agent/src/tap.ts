@@ -8,12 +8,17 @@ const stuckMs = 10_000;
 /** Writes into a FIFO that husk-streams reads. */
 export class Tap {
   readonly #sink: Socket;
+  readonly #patient: boolean;
   /** Resolves when no more will be written. */
   readonly closed: Promise<void>;
   #stuck: NodeJS.Timeout | undefined;
 
-  /** @param path a FIFO with a reader */
-  constructor(path: string) {
+  /**
+   * @param path a FIFO with a reader
+   * @param patient a client that takes nothing is waited for
+   */
+  constructor(path: string, patient: boolean) {
+    this.#patient = patient;
     const fd = openSync(path, constants.O_WRONLY | constants.O_NONBLOCK);
     try {
       this.#sink = new Socket({ fd, readable: false, writable: true });
@@ -41,7 +46,7 @@ export class Tap {
 
   write(bytes: Buffer): void {
     if (this.#sink.destroyed || this.#sink.writableEnded) return;
-    if (!this.#sink.write(bytes)) this.#stuck ??= setTimeout(() => this.close(), stuckMs);
+    if (!this.#sink.write(bytes) && !this.#patient) this.#stuck ??= setTimeout(() => this.close(), stuckMs);
   }
 
   /** Calls back when it takes more, or none any more. */

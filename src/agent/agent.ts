@@ -33,7 +33,11 @@ export interface Agent {
   configureSandbox(request: ConfigureSandboxRequest, options: CallOptions): Promise<ConfigureSandboxResponse>;
   createContainer(request: CreateContainerRequest, options: CallOptions): Promise<CreateContainerResponse>;
   startContainer(containerId: string, options: CallOptions): Promise<StartContainerResponse>;
-  stopContainer(request: { containerId: string; signal: string; graceMs: bigint }, options: CallOptions): Promise<void>;
+  /** The signal, the grace, then SIGKILL; `signalOnly`: nothing but the signal. */
+  stopContainer(
+    request: { containerId: string; signal: string; graceMs: bigint; signalOnly?: boolean },
+    options: CallOptions,
+  ): Promise<void>;
   removeContainer(containerId: string, options: CallOptions): Promise<void>;
   /** Makes a volume, or brings a pushed one up to date. */
   putVolume(request: PutVolumeRequest, options: CallOptions): Promise<void>;

@@ -57,7 +57,8 @@ export function createContainer(input: Input): Promise<Pick<ContainerStatusRecor
     const user = await userOf(create);
     await writeSpec(create, user);
     await hit(create, 'spec');
-    await startConmon(conmonWish(create, logPath), input.signal);
+    // In the foreground creation and start are one step of the OCI runtime: nothing runs before.
+    if (context.options.foreground === undefined) await startConmon(conmonWish(create, logPath), input.signal);
     await hit(create, 'container');
     const { uid, gid, supplementalGroups } = user;
     return { user: { uid, gid, supplementalGroups } };

@@ -21,6 +21,7 @@ import { destroyContainer } from './container-destroy.ts';
 import type { NativeContext } from './context.ts';
 import { execSync } from './exec-sync.ts';
 import { ExitWatcher } from './exit-watcher.ts';
+import { runInForeground } from './foreground.ts';
 import { LayerMounts } from './layer-mounts.ts';
 import { type LiveContainer, LiveContainers } from './live-containers.ts';
 import { OciCli } from './oci-cli.ts';
@@ -139,13 +140,17 @@ export class NativeRuntime implements PodRuntime {
     const { options } = this.#context;
     const runtime = this.#context.runtimeOf(sandbox);
     try {
-      await runtime.start(container.id, signal);
+      await this.#start(sandbox, container.id, signal);
     } catch (caught) {
       // A daemon that died between the start and its record has started it: that is no failure.
       if ((await runtime.status(container.id).catch(() => undefined)) !== 'running')
         throw HuskError.from(caught, 'start');
     }
     return { startedAtNs: options.clock.wallNs() };
+  }
+
+  async signalContainer(sandbox: SandboxRecord, container: ContainerRecord, signal: string): Promise<void> {
+    await this.#signal(this.#places(sandbox.id, container.id), { id: container.id, stopSignal: signal });
   }
 
   async stopContainer(sandbox: SandboxRecord, container: ContainerRecord, graceSeconds: number): Promise<void> {
@@ -221,7 +226,16 @@ export class NativeRuntime implements PodRuntime {
     return this.#live.add({ id, sandboxId: sandbox.id, cgroupParent: cgroupParentOf(sandbox) });
   }
 
-  async #signal(places: ContainerPlaces, container: ContainerRecord): Promise<void> {
+  async #start(sandbox: SandboxRecord, containerId: string, signal: AbortSignal): Promise<void> {
+    const { options, runtimeOf } = this.#context;
+    const runtime = runtimeOf(sandbox);
+    const { foreground: streams } = options;
+    if (streams === undefined) return await runtime.start(containerId, signal);
+    const places = this.#places(sandbox.id, containerId);
+    await runInForeground({ runtime, containerId, places, exits: sharedPlaces(options).exits, streams }, signal);
+  }
+
+  async #signal(places: ContainerPlaces, container: Pick<ContainerRecord, 'id' | 'stopSignal'>): Promise<void> {
     const pid = await readPidFile(places.pidFile);
     if (pid !== undefined && (await isContainerProcess(pid, container.id)))
       signalProcess(pid, signalNumber(container.stopSignal));

@@ -5,6 +5,7 @@ import type { CgroupTrees } from '../cgroups/trees.ts';
 import type { StreamUrlRequest } from '../gen/gateway/v1/gateway.ts';
 import type { Network } from '../network/network.ts';
 import type { PodRuntimeEvents } from '../pod/pod-runtime.ts';
+import type { ForegroundStreams } from './foreground.ts';
 import type { HostFacts } from './host-facts.ts';
 
 export interface NativeRuntimeOptions {
@@ -21,6 +22,8 @@ export interface NativeRuntimeOptions {
   readonly programs: NativePrograms;
   readonly host: HostFacts;
   readonly streams: StreamGateway;
+  /** Containers run in the foreground with these streams, without conmon: of a direct run. */
+  readonly foreground?: ForegroundStreams | undefined;
 }
 
 /** Who serves the clients of exec, attach and port-forward. */

@@ -128,6 +128,10 @@ export class FakeRuntime implements PodRuntime {
     this.exit(sandbox.id, container.id, graceSeconds > 0 ? 143 : 137);
   }
 
+  async signalContainer(_sandbox: SandboxRecord, container: ContainerRecord, name: string): Promise<void> {
+    await this.#node.pass('signalContainer', `${container.id} ${name}`);
+  }
+
   async removeContainer(sandbox: SandboxRecord, container: ContainerRecord): Promise<void> {
     await this.#node.pass('removeContainer', container.id);
     this.#node.pods.get(sandbox.id)?.delete(container.id);

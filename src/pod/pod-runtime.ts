@@ -80,6 +80,11 @@ export interface PodRuntime {
     container: ContainerRecord,
     signal: AbortSignal,
   ): Promise<{ startedAtNs: bigint }>;
+  /**
+   * Sends a signal to the first process of a container. One that has ended is fine.
+   * @param name as in the record of a container: `INT`, `RTMIN+3`
+   */
+  signalContainer(sandbox: SandboxRecord, container: ContainerRecord, name: string): Promise<void>;
   /** Returns when the container has exited and `onContainerExit` was called. */
   stopContainer(sandbox: SandboxRecord, container: ContainerRecord, graceSeconds: number): Promise<void>;
   removeContainer(sandbox: SandboxRecord, container: ContainerRecord): Promise<void>;

@@ -61,6 +61,7 @@ export function createContainer(input: CreateInput): Promise<Pick<ContainerStatu
       stdin: config.stdin,
       stdinOnce: config.stdinOnce,
       files: [],
+      ...(options.foreground === true ? { foreground: true } : {}),
     };
     const call = { timeoutMs: options.deadlines.agentCallMs, signal };
     const answer = await pod.volumes.with({ mounts: config.mounts, images: input.volumeImages }, (made) =>

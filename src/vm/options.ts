@@ -30,6 +30,8 @@ export interface VmRuntimeOptions {
   /** Upper bound of a pod's writable disk. */
   readonly diskBytes: number;
   readonly deadlines: VmDeadlines;
+  /** Containers wait for a client before they start, and for it to read: of a direct run. */
+  readonly foreground?: boolean | undefined;
 }
 
 export interface VmSize {

@@ -139,6 +139,12 @@ export class VmRuntime implements PodRuntime {
     await withDeadline(`exit of container "${container.id.slice(0, 12)}"`, exitEventMs, undefined, () => exited);
   }
 
+  async signalContainer(sandbox: SandboxRecord, container: ContainerRecord, signal: string): Promise<void> {
+    const pod = await this.#need(sandbox.id);
+    const request = { containerId: container.id, signal, graceMs: 0n, signalOnly: true };
+    await pod.agent.stopContainer(request, this.#call());
+  }
+
   async removeContainer(sandbox: SandboxRecord, container: ContainerRecord): Promise<void> {
     const pod = await this.#find(sandbox.id);
     if (pod !== undefined) {

@@ -130,7 +130,9 @@ async function createProcess(
   const created = prepared ?? (await createdByRuntime(pod, request, spec, undo));
   const { target, exit, cgroup, start, streams, release } = created;
   const changed = (): void => pod.events.changed();
-  return new Container({ id, target, start, user, layers, mounts, cgroup, folder, release, changed, ...streams }, exit);
+  const foreground = request.foreground === true;
+  const parts = { id, target, start, user, layers, mounts, cgroup, folder, foreground, release, changed, ...streams };
+  return new Container(parts, exit);
 }
 
 /** Every clone has the template's boot id in its kernel: containers see one of their own. */

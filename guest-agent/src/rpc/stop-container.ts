@@ -13,12 +13,16 @@ const maxLookMs = 500;
 const firstRealtime = 34;
 const lastSignal = 64;
 
-/** StopContainer: the signal, the grace period, then SIGKILL. Absent or exited: done. */
+/** StopContainer: the signal, the grace period, then SIGKILL; or the signal alone. Absent or exited: done. */
 export async function stopContainer(pod: Pod, request: StopContainerRequest): Promise<StopContainerResponse> {
   const { containerId, graceMs } = request;
   const signal = parseSignal(request.signal);
   const container = pod.containers.get(containerId);
   if (container === undefined || container.exited !== undefined) return {};
+  if (request.signalOnly === true) {
+    if (container.state === 'running') container.signal(signal);
+    return {};
+  }
   // One that was never started would not understand the signal.
   if (graceMs > 0n && container.state === 'running') {
     await askToEnd(container, signal, Number(graceMs));

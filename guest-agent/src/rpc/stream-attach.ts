@@ -8,6 +8,8 @@ import { Tap } from '../tap.ts';
 
 /** What the client has not taken after the container's end is given up when nothing moves for so long. */
 const lastOutputMs = 500;
+/** The same in the foreground, where a slow reader loses nothing: the longest that a timer can wait. */
+const patientMs = 2 ** 31 - 1;
 
 /** StreamAttach: joins a stream with a running container. Several may be joined at once; each gets what is written from now on. */
 export async function streamAttach(pod: Pod, request: StreamAttachRequest): Promise<StreamAttachResponse> {
@@ -15,7 +17,7 @@ export async function streamAttach(pod: Pod, request: StreamAttachRequest): Prom
   if (request.stream === undefined) throw new HuskError('invalid-argument', 'stream: must be set');
   if (container.state === 'exited')
     throw new HuskError('failed-precondition', `attach to container "${container.parts.id}": it has exited`);
-  const { stdout, stderr, console } = container.parts;
+  const { stdout, stderr, console, foreground } = container.parts;
   const names = await pod.fifos.take(2);
   const taps: Tap[] = [];
   const wanted = { output: request.stdout, error: request.stderr && console === undefined };
@@ -32,13 +34,14 @@ export async function streamAttach(pod: Pod, request: StreamAttachRequest): Prom
       [error, stderr],
     ] as const) {
       if (path === undefined) continue;
-      const tap = new Tap(path);
+      const tap = new Tap(path, foreground);
       taps.push(tap);
       endings.push(stream.tap(tap));
     }
+    container.markAttached();
     const ended = Promise.all([container.ended, ...endings]);
     await Promise.race([ended, handle.gone]);
-    await handle.drain(lastOutputMs);
+    await handle.drain(foreground ? patientMs : lastOutputMs);
     return {};
   } finally {
     for (const tap of taps) tap.close();

@@ -83,6 +83,12 @@ export class ContainerService {
     }
   }
 
+  /** Sends a signal to a running container's first process. One that does not run gets none. */
+  async signal(idOrPrefix: string, name: string): Promise<void> {
+    const { sandbox, container, runtime } = this.#find(idOrPrefix);
+    if (canStop(container.status)) await runtime.signalContainer(sandbox, container, name);
+  }
+
   /** Takes a container away, killing it if it runs. Unknown: nothing to do, as CRI demands. */
   async remove(idOrPrefix: string, signal?: AbortSignal): Promise<void> {
     const core = this.#core;
@@ -164,6 +170,21 @@ export class ContainerService {
   ): Promise<string> {
     const { sandbox, container, runtime } = this.#findRunning(idOrPrefix);
     return await runtime.streamUrl(sandbox, { ...wish, container }, signal);
+  }
+
+  /**
+   * A URL at which a client joins all streams of a container that was not started yet, so that it misses nothing.
+   * @throws HuskError `not-found`, `failed-precondition`
+   */
+  async attachCreated(
+    idOrPrefix: string,
+    { tty, stdin }: { readonly tty: boolean; readonly stdin: boolean },
+    signal: AbortSignal,
+  ): Promise<string> {
+    const { sandbox, container, runtime } = this.#find(idOrPrefix);
+    if (!canStart(container.status)) throw wrongState(container, containerState(container.status), 'created');
+    const wish = { route: 'attach', command: [], tty, stdin, stdout: true, stderr: !tty, container } as const;
+    return await runtime.streamUrl(sandbox, wish, signal);
   }
 
   /** Opens the log path anew. A container without a log has nothing to open. @throws HuskError `not-found`, `failed-precondition` */

@@ -4,7 +4,8 @@ import type { PodRuntime } from '../pod-runtime.ts';
 import type { RuntimeName } from '../records.ts';
 
 export interface PodRuntimes {
-  readonly vm: PodRuntime;
+  /** Absent in a direct run that needs none. */
+  readonly vm?: PodRuntime;
   /** Absent where the node runs no native pods. */
   readonly native?: PodRuntime;
 }

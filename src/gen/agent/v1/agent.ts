@@ -272,6 +272,11 @@ export interface CreateContainerRequest {
   volumes: Volume[];
   /** In the order they are made. */
   mounts: VolumeMount[];
+  /**
+   * Of a direct run: StartContainer waits until a client is attached, and a client that reads slowly
+   * is waited for, however long it takes.
+   */
+  foreground?: boolean | undefined;
 }
 
 export interface CreateContainerResponse {
@@ -294,6 +299,8 @@ export interface StopContainerRequest {
   signal: string;
   /** Milliseconds before SIGKILL; 0 kills at once. */
   graceMs: bigint;
+  /** Only sends the signal: returns at once, and nothing is killed. */
+  signalOnly?: boolean | undefined;
 }
 
 export interface StopContainerResponse {
@@ -2646,6 +2653,7 @@ function createBaseCreateContainerRequest(): CreateContainerRequest {
     files: [],
     volumes: [],
     mounts: [],
+    foreground: undefined,
   };
 }
 
@@ -2680,6 +2688,9 @@ export const CreateContainerRequest: MessageFns<CreateContainerRequest> = {
     }
     for (const v of message.mounts) {
       VolumeMount.encode(v!, writer.uint32(82).fork()).join();
+    }
+    if (message.foreground !== undefined) {
+      writer.uint32(88).bool(message.foreground);
     }
     return writer;
   },
@@ -2777,6 +2788,14 @@ export const CreateContainerRequest: MessageFns<CreateContainerRequest> = {
             message.mounts.push(VolumeMount.decode(reader, reader.uint32()));
             continue;
           }
+          case 11: {
+            if (tag !== 88) {
+              break;
+            }
+
+            message.foreground = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2804,6 +2823,7 @@ export const CreateContainerRequest: MessageFns<CreateContainerRequest> = {
     message.files = object.files?.map((e) => PushedFile.fromPartial(e)) || [];
     message.volumes = object.volumes?.map((e) => Volume.fromPartial(e)) || [];
     message.mounts = object.mounts?.map((e) => VolumeMount.fromPartial(e)) || [];
+    message.foreground = object.foreground ?? undefined;
     return message;
   },
 };
@@ -3005,7 +3025,7 @@ export const StartContainerResponse: MessageFns<StartContainerResponse> = {
 };
 
 function createBaseStopContainerRequest(): StopContainerRequest {
-  return { containerId: "", signal: "", graceMs: 0n };
+  return { containerId: "", signal: "", graceMs: 0n, signalOnly: undefined };
 }
 
 export const StopContainerRequest: MessageFns<StopContainerRequest> = {
@@ -3021,6 +3041,9 @@ export const StopContainerRequest: MessageFns<StopContainerRequest> = {
         throw new globalThis.Error("value provided for field message.graceMs of type int64 too large");
       }
       writer.uint32(24).int64(message.graceMs);
+    }
+    if (message.signalOnly !== undefined) {
+      writer.uint32(32).bool(message.signalOnly);
     }
     return writer;
   },
@@ -3062,6 +3085,14 @@ export const StopContainerRequest: MessageFns<StopContainerRequest> = {
             message.graceMs = reader.int64() as bigint;
             continue;
           }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.signalOnly = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3082,6 +3113,7 @@ export const StopContainerRequest: MessageFns<StopContainerRequest> = {
     message.containerId = object.containerId ?? "";
     message.signal = object.signal ?? "";
     message.graceMs = (object.graceMs !== undefined && object.graceMs !== null) ? BigInt(object.graceMs) : 0n;
+    message.signalOnly = object.signalOnly ?? undefined;
     return message;
   },
 };
