@@ -1,54 +1,35 @@
 /** Puts a daemon together from its parts: the only place that knows all of them. */
-import { chmod, mkdir } from 'node:fs/promises';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import type { AgentEvents } from '../agent/agent.ts';
-import { createGatewayHub, type GatewayHub } from '../agent/gateway-hub.ts';
 import { systemClock } from '../base/clock.ts';
-import { describeError } from '../base/errors.ts';
 import type { Failpoints } from '../base/failpoints.ts';
 import type { Log } from '../base/log.ts';
 import { detectCgroups } from '../cgroups/cgroups.ts';
 import type { HandlerInfo, RuntimeInfo } from '../cri/context.ts';
 import { type CriServer, createCriServer } from '../cri/server.ts';
 import type { HypervisorInfo } from '../hypervisor/hypervisor.ts';
-import { createQemuHypervisor, type QemuHypervisor } from '../hypervisor/qemu/hypervisor.ts';
-import type { ImageStore } from '../images/image-store.ts';
-import { parseHoldRecord, parseImageRecord } from '../images/records.ts';
-import { type ClosableImageStore, createImageStore } from '../images/store.ts';
-import { createNetwork } from '../network/host-network.ts';
-import type { Network } from '../network/network.ts';
-import { PodEngine, type PodEngineOptions } from '../pod/engine/pod-engine.ts';
-import { parseContainerRecord, parseSandboxRecord } from '../pod/parse-records.ts';
-import { openState, type State } from '../state/open-state.ts';
-import { defaultDeadlines } from '../vm/options.ts';
-import { UidPool } from '../vm/uid-pool.ts';
+import { openState } from '../state/open-state.ts';
 import { VmRuntime } from '../vm/vm-runtime.ts';
-import { recordedUids } from '../vm/vm-state.ts';
 import { canMapIds } from '../volumes/mount-features.ts';
 import type { Config } from './config.ts';
 import { instanceName } from './instance.ts';
-import { composeNative, type NativeParts } from './native.ts';
+import { composeNative } from './native.ts';
 import { startObservation } from './observe.ts';
-import { type Programs, placePrograms } from './programs.ts';
-import { type StreamingSettings, streamingSettings } from './streaming.ts';
+import {
+  makeFolders,
+  makeTemplate,
+  openEngine,
+  openHub,
+  openHypervisor,
+  openImages,
+  openNetwork,
+  openUids,
+  uids,
+  vmSettings,
+} from './parts.ts';
+import { placePrograms } from './programs.ts';
+import { streamingSettings } from './streaming.ts';
 import { version } from './version.ts';
-import { warmTemplate } from './warm.ts';
-
-/**
- * The ids that husk's unprivileged processes run as: above what distributions give to people and
- * services, below the ranges of user namespaces, and used by nothing else.
- */
-const uids = {
-  gateway: 64_010,
-  imageWorker: 64_011,
-  template: 64_012,
-  nativeStreams: 64_013,
-  firstVm: 600_000,
-  vms: 50_000,
-} as const;
-/** Where the daemons of this machine agree on who uses which uid; ends with the machine, as VMs do. */
-const uidLeases = '/run/husk-uids';
-const mib = 1024 * 1024;
 
 export interface Daemon {
   /** Serves CRI on a UNIX socket. */
@@ -109,68 +90,6 @@ export async function composeDaemon(config: Config, log: Log, failpoints: Failpo
   };
 }
 
-function openNetwork(config: Config, log: Log): Network {
-  const namePrefix = instanceName(config.rootDirectory);
-  const folders = { configFolder: config.cniNetDir, pluginFolders: config.cniPluginDir };
-  const netuse = join(config.binDirectory, 'husk-netuse');
-  return createNetwork({ ...folders, attachmentsFolder: join(config.rootDirectory, 'cni'), netuse, namePrefix }, log);
-}
-
-function openImages(
-  config: Config,
-  programs: Programs,
-  state: State,
-  parts: { readonly log: Log; readonly failpoints: Failpoints },
-): Promise<ClosableImageStore> {
-  return createImageStore({
-    folder: join(config.rootDirectory, 'images'),
-    images: state.records('image', parseImageRecord),
-    holds: state.records('image-hold', parseHoldRecord),
-    worker: { uid: uids.imageWorker, gid: uids.imageWorker, nodePath: programs.node, program: programs.imageWorker },
-    ...parts,
-    registryConfigFolder: config.registryConfigDir,
-  });
-}
-
-interface EngineParts {
-  readonly state: State;
-  readonly images: ImageStore;
-  readonly log: Log;
-  readonly accelerator: 'kvm' | 'tcg';
-  readonly native: NativeParts;
-}
-
-function openEngine(config: Config, parts: EngineParts, runtimes: PodEngineOptions['runtimes']): PodEngine {
-  const { state, images, log, accelerator, native } = parts;
-  const nativeHandlers = native.handlers.map(({ name }) => name).filter((name) => name !== 'native');
-  return new PodEngine({
-    sandboxes: state.records('sandbox', parseSandboxRecord),
-    containers: state.records('container', parseContainerRecord),
-    images,
-    runtimes,
-    policy: { accelerator, allowEmulation: config.allowEmulation, native: native.policy, nativeHandlers },
-    clock: systemClock,
-    log,
-  });
-}
-
-function openUids(config: Config, state: State): UidPool {
-  const range = { first: uids.firstVm, count: uids.vms, leases: uidLeases, owner: resolve(config.rootDirectory) };
-  return new UidPool(range, recordedUids(state.records('sandbox', parseSandboxRecord).list()));
-}
-
-function vmSettings(config: Config) {
-  return {
-    stateFolder: config.stateDirectory,
-    dataFolder: config.rootDirectory,
-    gatewayUid: uids.gateway,
-    shareProgram: join(config.binDirectory, 'husk-share'),
-    size: { vcpus: config.cpu, memoryMiB: config.memory },
-    diskBytes: config.diskMib * mib,
-    deadlines: defaultDeadlines,
-  };
-}
-
 /** Volumes that are shared live are mapped by the host. */
 function mapsIds(config: Config, log: Log): Promise<boolean> {
   return canMapIds(vmSettings(config).shareProgram, config.rootDirectory, log);
@@ -186,68 +105,4 @@ function runtimeInfo(config: Config, hypervisor: HypervisorInfo, handlers: reado
     allowEmulation: config.allowEmulation,
     handlers,
   };
-}
-
-/** Passable for the gateway's uid, readable for nobody: the sockets in them have owners of their own. */
-async function makeFolders(config: Config): Promise<void> {
-  for (const folder of [config.stateDirectory, config.rootDirectory]) {
-    await mkdir(folder, { recursive: true, mode: 0o711 });
-    await chmod(folder, 0o711);
-  }
-}
-
-interface HubParts {
-  readonly programs: Programs;
-  readonly log: Log;
-  readonly events: Promise<AgentEvents>;
-  readonly streaming: StreamingSettings;
-}
-
-/** The gateway goes on for the pods' streams when the daemon ends; without pods it ends too. */
-function openHub(config: Config, { programs, log, events, streaming }: HubParts): Promise<GatewayHub> {
-  const user = { uid: uids.gateway, gid: uids.gateway };
-  return createGatewayHub({
-    folder: join(config.stateDirectory, 'gateway'),
-    user,
-    nodePath: programs.node,
-    program: programs.gateway,
-    settings: JSON.stringify({ streaming }),
-    log,
-    events,
-  });
-}
-
-async function openHypervisor(
-  config: Config,
-  log: Log,
-  hub: Parameters<typeof warmTemplate>[0],
-): Promise<QemuHypervisor> {
-  return createQemuHypervisor({
-    qemu: '/usr/bin/qemu-system-x86_64',
-    programs: {
-      jail: join(config.binDirectory, 'husk-jail'),
-      sendfd: join(config.binDirectory, 'husk-sendfd'),
-      memfd: join(config.binDirectory, 'husk-memfd'),
-    },
-    guestImageFolder: config.guestImage,
-    dataFolder: join(config.rootDirectory, 'vm'),
-    runFolder: join(config.stateDirectory, 'vm'),
-    accel: config.accel,
-    template: config.template,
-    templateUid: uids.template,
-    agentSocketUid: uids.gateway,
-    warm: (agentSocket, signal) => warmTemplate(hub, agentSocket, signal),
-    clock: systemClock,
-    log,
-  });
-}
-
-/** Without a template VMs still start, by a cold boot: slower, and said in the log. */
-async function makeTemplate(hypervisor: QemuHypervisor, config: Config, log: Log): Promise<void> {
-  if (hypervisor.info().accelerator === 'tcg' && !config.allowEmulation) return;
-  try {
-    await hypervisor.prepareTemplate({ vcpus: config.cpu, memoryMiB: config.memory, diskBytes: config.diskMib * mib });
-  } catch (caught) {
-    log.error({ error: describeError(caught) }, 'no VM template: every VM boots from its kernel until it can be built');
-  }
 }

@@ -11,6 +11,7 @@ import { chromeTrace } from './chrome-trace.ts';
 import { settings } from './config.ts';
 import { explain, explainText } from './explain.ts';
 import { readNodePolicy } from './node-policy.ts';
+import { runCommand } from './run/command.ts';
 import { timelineText } from './timeline.ts';
 import { version } from './version.ts';
 
@@ -19,6 +20,7 @@ const callMs = 10_000;
 const program = new Command('husk')
   .description('looks at husk: what CRI clients cannot ask')
   .version(version)
+  .enablePositionalOptions()
   .option(
     '-r, --runtime-endpoint <URL>',
     'socket of huskd',
@@ -50,6 +52,9 @@ program
     const explanations = explain(manifest, { native, nativeHandlers });
     process.stdout.write(options.json ? `${JSON.stringify(explanations)}\n` : explainText(explanations));
   });
+
+// What a run has open, standard input above all, must not keep the process.
+program.addCommand(runCommand((code) => process.exit(code)));
 
 try {
   await program.parseAsync();

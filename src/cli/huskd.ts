@@ -1,10 +1,10 @@
 /** huskd: the daemon. */
-import { readFile } from 'node:fs/promises';
 import { pino } from 'pino';
-import { describeError, isErrno } from '../base/errors.ts';
+import { describeError } from '../base/errors.ts';
 import { parseFailpoints } from '../base/failpoints.ts';
 import { composeDaemon } from './compose.ts';
-import { resolveConfig, settings } from './config.ts';
+import { resolveConfig } from './config.ts';
+import { readConfigFile } from './config-file.ts';
 import { parseFlags } from './flags.ts';
 import { socketPathOf } from './listen.ts';
 import { version } from './version.ts';
@@ -33,15 +33,6 @@ async function main(): Promise<void> {
   setTimeout(() => process.exit(1), shutdownMs).unref();
   await daemon.close();
   process.exit(0);
-}
-
-async function readConfigFile(path: string | undefined): Promise<string | undefined> {
-  try {
-    return await readFile(path ?? settings.config.fallback, 'utf8');
-  } catch (caught) {
-    if (isErrno(caught, 'ENOENT')) return undefined;
-    throw caught;
-  }
 }
 
 function firstSignal(): Promise<NodeJS.Signals> {

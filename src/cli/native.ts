@@ -4,10 +4,11 @@ import { describeError, HuskError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import { detectCgroupTrees } from '../cgroups/trees.ts';
 import type { HandlerInfo } from '../cri/context.ts';
+import type { ForegroundStreams } from '../native/foreground.ts';
 import { readHostFacts } from '../native/host-facts.ts';
 import { type PreparedNative, prepareNative } from '../native/native-runtime.ts';
 import { checkVersion } from '../native/versions.ts';
-import type { NativePolicy } from '../pod/native-policy.ts';
+import { allowAllNative, type NativePolicy } from '../pod/native-policy.ts';
 import type { Config } from './config.ts';
 import { readNodePolicy } from './node-policy.ts';
 
@@ -19,6 +20,25 @@ export interface NativeParts {
   readonly policy: NativePolicy;
   /** Of RuntimeClass: `native` and what else is configured and works. */
   readonly handlers: readonly HandlerInfo[];
+}
+
+/**
+ * For a direct run: root asks for its own pod in the foreground, so no policy and no conmon is asked for.
+ * The one handler is `native`.
+ */
+export async function composeForeground(
+  config: Config,
+  parts: Omit<Parts, 'streams'>,
+  foreground: ForegroundStreams,
+): Promise<NativeParts> {
+  const path = config.runtimes['native'] ?? '';
+  try {
+    await checked(path, parts.log);
+  } catch (caught) {
+    return without(HuskError.from(caught).message);
+  }
+  const make = await prepare(config, { ...parts, streams: noGateway, foreground }, { native: path });
+  return { make, policy: allowAllNative, handlers: [] };
 }
 
 /**
@@ -36,7 +56,21 @@ export async function composeNative(config: Config, parts: Parts): Promise<Nativ
     return without(HuskError.from(caught).message);
   }
   const ociRuntimes = await usableRuntimes(config, parts.log);
-  const make = await prepareNative({
+  const make = await prepare(config, parts, ociRuntimes);
+  const handlers = Object.keys(ociRuntimes).map((name) => ({
+    name,
+    recursiveReadOnlyMounts: true,
+    userNamespaces: false,
+  }));
+  return { make, policy, handlers };
+}
+
+async function prepare(
+  config: Config,
+  parts: Parts & { readonly foreground?: ForegroundStreams },
+  ociRuntimes: Readonly<Record<string, string>>,
+): Promise<PreparedNative> {
+  return prepareNative({
     ...parts,
     cgroups: await detectCgroupTrees(config.cgroupDriver),
     host: await readHostFacts(),
@@ -52,13 +86,14 @@ export async function composeNative(config: Config, parts: Parts): Promise<Nativ
       cgroupDriver: config.cgroupDriver,
     },
   });
-  const handlers = Object.keys(ociRuntimes).map((name) => ({
-    name,
-    recursiveReadOnlyMounts: true,
-    userNamespaces: false,
-  }));
-  return { make, policy, handlers };
 }
+
+/** A direct run has no gateway: its streams are joined already. */
+const noGateway: Parts['streams'] = {
+  url: () => Promise.reject(new HuskError('failed-precondition', 'stream of a direct run: it has no gateway')),
+  gatewayGid: 0,
+  uid: 0,
+};
 
 function without(refusal: string): NativeParts {
   return { make: undefined, policy: { refusal }, handlers: [] };

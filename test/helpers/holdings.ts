@@ -7,11 +7,20 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { run } from '../../src/base/exec.ts';
 import { instanceName } from '../../src/cli/instance.ts';
-import type { Daemon } from './daemon.ts';
+
+/** Whose things are counted. */
+export interface Holder {
+  readonly folder: string;
+  readonly bridge: string;
+  /** Root directory that names are made of; `lib` in the folder by default. */
+  readonly root?: string;
+  /** Folders below `folder` whose entries count beside those of a daemon. */
+  readonly folders?: readonly string[];
+}
 
 /** One line for each thing, sorted. */
-export async function holdingsOf(daemon: Daemon): Promise<string[]> {
-  const root = join(daemon.folder, 'lib');
+export async function holdingsOf(daemon: Holder): Promise<string[]> {
+  const root = daemon.root ?? join(daemon.folder, 'lib');
   const instance = instanceName(root);
   const marks = [daemon.folder, `/${instance}/`, daemon.bridge];
   const kinds = await Promise.all([
@@ -22,10 +31,11 @@ export async function holdingsOf(daemon: Daemon): Promise<string[]> {
     linksOf(daemon.bridge, instance),
     run('nft', ['list', 'ruleset'], { timeoutMs: 10_000 }).then((text) => linesWith(text, [daemon.bridge])),
     names(join(daemon.folder, 'ipam', daemon.bridge), (name) => !/lock$|last_reserved/.test(name)),
-    leasesOf(root),
+    leasesOf(daemon.folder),
     ...['run/pods', 'run/vm', 'lib/pods', 'lib/cni', 'lib/images/work', 'lib/images/layers'].map((name) =>
       names(join(daemon.folder, name)),
     ),
+    ...(daemon.folders ?? []).map((name) => names(join(daemon.folder, name))),
   ]);
   return kinds.flat().sort();
 }
@@ -34,7 +44,7 @@ export async function holdingsOf(daemon: Daemon): Promise<string[]> {
  * Waits until the daemon holds what it did: what was told to end may take a moment to be gone.
  * @throws Error with the differences
  */
-export async function assertHoldings(daemon: Daemon, wanted: readonly string[], withinMs = 5_000): Promise<void> {
+export async function assertHoldings(daemon: Holder, wanted: readonly string[], withinMs = 5_000): Promise<void> {
   const end = performance.now() + withinMs;
   for (;;) {
     const found = await holdingsOf(daemon);
@@ -80,9 +90,11 @@ async function linksOf(bridge: string, instance: string): Promise<string[]> {
     .map(({ ifname }) => `link ${ifname}`);
 }
 
-async function leasesOf(root: string): Promise<string[]> {
+async function leasesOf(folder: string): Promise<string[]> {
   const leases = await names('/run/husk-uids');
-  const owned = await Promise.all(leases.map(async (path) => ((await target(path)) === root ? [path] : [])));
+  const owned = await Promise.all(
+    leases.map(async (path) => ((await target(path)).startsWith(`${folder}/`) ? [path] : [])),
+  );
   return owned.flat();
 }
 
