@@ -1,7 +1,8 @@
-import { unlinkSync } from 'node:fs';
+import { closeSync, constants, openSync, unlinkSync } from 'node:fs';
 import { HuskError } from '../../../src/base/errors.ts';
 import type { StreamAttachRequest, StreamAttachResponse } from '../../../src/gen/agent/v1/agent.ts';
 import type { Container } from '../container.ts';
+import type { OutputStream } from '../output-stream.ts';
 import type { Pod } from '../pod.ts';
 import type { StreamHandle } from '../streams.ts';
 import { Tap } from '../tap.ts';
@@ -18,29 +19,24 @@ export async function streamAttach(pod: Pod, request: StreamAttachRequest): Prom
   if (container.state === 'exited')
     throw new HuskError('failed-precondition', `attach to container "${container.parts.id}": it has exited`);
   const { stdout, stderr, console, foreground } = container.parts;
+  const input = inputOf(container, request);
   const names = await pod.fifos.take(2);
-  const taps: Tap[] = [];
   const wanted = { output: request.stdout, error: request.stderr && console === undefined };
+  const output = wanted.output ? names[0] : undefined;
+  const error = wanted.error ? names[1] : undefined;
+  const taps: Tap[] = [];
   let handle: StreamHandle | undefined;
   try {
-    const output = wanted.output ? names[0] : undefined;
-    const error = wanted.error ? names[1] : undefined;
-    handle = await pod.streams.join(request.stream, { input: inputOf(container, request), output, error });
-    if (request.stdin) container.inputJoined();
-    handle.onSize((columns, rows) => console?.setSize(columns, rows));
-    const endings: Promise<void>[] = [];
-    for (const [path, stream] of [
+    // Before the input is joined: what answers it must find them there.
+    const outputs = tapAll(taps, foreground, [
       [output, stdout],
       [error, stderr],
-    ] as const) {
-      if (path === undefined) continue;
-      const tap = new Tap(path, foreground);
-      taps.push(tap);
-      endings.push(stream.tap(tap));
-    }
+    ]);
+    handle = await pod.streams.join(request.stream, { input, output, error }).finally(() => outputs.joined());
+    if (request.stdin) container.inputJoined();
+    handle.onSize((columns, rows) => console?.setSize(columns, rows));
     container.markAttached();
-    const ended = Promise.all([container.ended, ...endings]);
-    await Promise.race([ended, handle.gone]);
+    await Promise.race([Promise.all([container.ended, outputs.ended]), handle.gone]);
     await handle.drain(foreground ? patientMs : lastOutputMs);
     return {};
   } finally {
@@ -48,6 +44,40 @@ export async function streamAttach(pod: Pod, request: StreamAttachRequest): Prom
     for (const name of names) unlinkSync(name);
     handle?.close();
   }
+}
+
+interface TappedOutputs {
+  /** Resolves when all have ended. */
+  readonly ended: Promise<unknown>;
+  /** husk-streams reads them. */
+  joined(): void;
+}
+
+/** Copies outputs into FIFOs that nobody reads yet. */
+function tapAll(
+  taps: Tap[],
+  foreground: boolean,
+  outputs: readonly (readonly [path: string | undefined, from: OutputStream])[],
+): TappedOutputs {
+  const endings: Promise<void>[] = [];
+  // Without a reader a FIFO cannot be opened for writing.
+  const readers: number[] = [];
+  const joined = (): void => {
+    for (const fd of readers.splice(0)) closeSync(fd);
+  };
+  try {
+    for (const [path, from] of outputs) {
+      if (path === undefined) continue;
+      readers.push(openSync(path, constants.O_RDONLY | constants.O_NONBLOCK));
+      const tap = new Tap(path, foreground);
+      taps.push(tap);
+      endings.push(from.tap(tap));
+    }
+  } catch (caught) {
+    joined();
+    throw caught;
+  }
+  return { ended: Promise.all(endings), joined };
 }
 
 function inputOf(container: Container, { stdin }: StreamAttachRequest): string | undefined {

@@ -51,6 +51,11 @@ test('the latest size counts, however its bytes are cut', () => {
   );
 });
 
+test('the names in a size may be spelt as every reader of Go’s takes them', () => {
+  assert.deepEqual(new ResizeParser().push(Buffer.from('{"height":24,"width":80}')), { width: 80, height: 24 });
+  assert.equal(new ResizeParser().push(Buffer.from('{"height":24,"wide":80}')), undefined);
+});
+
 test('garbage between sizes is dropped and never piles up', () => {
   const parser = new ResizeParser();
   for (let round = 0; round < 1000; round += 1) assert.equal(parser.push(Buffer.alloc(10_000, 'x')), undefined);

@@ -84,8 +84,11 @@ const maxCells = 65_535;
 function parseSize(text: string): { width: number; height: number } | undefined {
   try {
     const value: unknown = JSON.parse(text);
-    if (typeof value !== 'object' || value === null || !('Width' in value) || !('Height' in value)) return undefined;
-    const { Width: width, Height: height } = value;
+    if (typeof value !== 'object' || value === null) return undefined;
+    // kubectl writes `Width`, @kubernetes/client-node `width`: encoding/json, which the reference server reads with, takes both.
+    const { width, height } = Object.fromEntries(
+      Object.entries(value).map(([name, cells]): [string, unknown] => [name.toLowerCase(), cells]),
+    );
     return isCells(width) && isCells(height) ? { width, height } : undefined;
   } catch {
     // A client's broken resize must not end the session: the next one counts.
