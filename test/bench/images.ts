@@ -4,6 +4,7 @@ import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { gzip } from 'node:zlib';
+import { echoServer } from '../fixtures/echo-server.ts';
 import { type BuiltImage, buildImage, busyboxTar, sha256, tarOf } from '../fixtures/oci-image.ts';
 import { pushImage, type TestRegistry } from '../fixtures/registry.ts';
 
@@ -17,6 +18,18 @@ export async function freshImage(registry: TestRegistry, purpose: string): Promi
   const own = tarOf([{ name: 'etc/bench', data: name }]);
   await pushImage(registry, `${name}:1`, buildImage([{ tar: busyboxTar() }, { tar: own }], { config }));
   return `docker.io/${name}:1`;
+}
+
+/** Where a file of noise lies in the image of {@link streamImage}. */
+export const piecePath = '/bench/piece';
+
+/** Busybox with the servers of the tests, and a file of noise to be sent. */
+export async function streamImage(registry: TestRegistry, bytes: number): Promise<{ name: string; piece: Buffer }> {
+  const name = `bench/streams-${randomBytes(6).toString('hex')}`;
+  const piece = randomBytes(bytes);
+  const own = tarOf([await echoServer(), { name: piecePath.slice(1), data: piece }]);
+  await pushImage(registry, `${name}:1`, buildImage([{ tar: busyboxTar() }, { tar: own }], { config }));
+  return { name: `docker.io/${name}:1`, piece };
 }
 
 /** The image that containerd runs in each pod's sandbox container. */

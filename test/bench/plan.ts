@@ -2,7 +2,7 @@
 import { HuskError } from '../../src/base/errors.ts';
 
 /** The parts of a run, in the order in which they run. */
-export const sectionNames = ['pods', 'native', 'clone', 'burst', 'scale', 'pull', 'critest'] as const;
+export const sectionNames = ['pods', 'native', 'clone', 'burst', 'scale', 'pull', 'streams', 'critest'] as const;
 export type SectionName = (typeof sectionNames)[number];
 
 export interface Plan {
@@ -17,6 +17,15 @@ export interface Plan {
   readonly burst: { readonly pods: number; readonly rounds: number };
   readonly scale: { readonly pods: number; readonly idleMs: number; readonly reads: number };
   readonly pull: { readonly layers: number; readonly layerMb: number; readonly rounds: number };
+  /** Bytes of each bulk transfer in millions, how often, and how many execs to their first byte. */
+  readonly streams: {
+    readonly megabytes: number;
+    readonly rounds: number;
+    readonly execs: number;
+    /** Clients that read nothing, and how long they do. */
+    readonly slow: number;
+    readonly slowMs: number;
+  };
   readonly critest: { readonly samples: number };
   /** How long the machine is looked at before the run. */
   readonly calmMs: number;
@@ -31,6 +40,7 @@ const plans: Readonly<Record<Plan['name'], Omit<Plan, 'name' | 'sections'>>> = {
     burst: { pods: 20, rounds: 5 },
     scale: { pods: 100, idleMs: 60_000, reads: 50 },
     pull: { layers: 10, layerMb: 50, rounds: 3 },
+    streams: { megabytes: 1_000, rounds: 3, execs: 10, slow: 100, slowMs: 5_000 },
     critest: { samples: 10 },
     calmMs: 5_000,
   },
@@ -42,6 +52,7 @@ const plans: Readonly<Record<Plan['name'], Omit<Plan, 'name' | 'sections'>>> = {
     burst: { pods: 8, rounds: 1 },
     scale: { pods: 12, idleMs: 8_000, reads: 20 },
     pull: { layers: 10, layerMb: 5, rounds: 1 },
+    streams: { megabytes: 64, rounds: 2, execs: 3, slow: 20, slowMs: 2_000 },
     critest: { samples: 2 },
     calmMs: 2_000,
   },
@@ -53,6 +64,7 @@ const plans: Readonly<Record<Plan['name'], Omit<Plan, 'name' | 'sections'>>> = {
     burst: { pods: 2, rounds: 1 },
     scale: { pods: 2, idleMs: 500, reads: 2 },
     pull: { layers: 2, layerMb: 1, rounds: 1 },
+    streams: { megabytes: 2, rounds: 1, execs: 1, slow: 2, slowMs: 200 },
     critest: { samples: 1 },
     calmMs: 600,
   },

@@ -17,6 +17,7 @@ import { measureNative } from './sections/native.ts';
 import { measurePods } from './sections/pods.ts';
 import { measurePull } from './sections/pull.ts';
 import { measureScale } from './sections/scale.ts';
+import { measureStreams } from './sections/streams.ts';
 import { startContainerd } from './subjects/containerd.ts';
 import { type HuskSubject, startHusk } from './subjects/husk.ts';
 import type { Subject } from './subjects/subject.ts';
@@ -38,6 +39,7 @@ const sections: Readonly<Record<SectionName, (bench: Bench) => Promise<void>>> =
   burst: measureBurst,
   scale: measureScale,
   pull: measurePull,
+  streams: measureStreams,
   critest: measureCritest,
 };
 

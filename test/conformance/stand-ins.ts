@@ -133,7 +133,11 @@ function nginxImage(base: LayerSource, program: string, port: number): BuiltImag
 }
 
 /** Programs with the shared libraries and the loader that they, and others, name. */
-function programsWithLibraries(programs: readonly string[], folder: string, others: readonly string[] = []): Entry[] {
+export function programsWithLibraries(
+  programs: readonly string[],
+  folder: string,
+  others: readonly string[] = [],
+): Entry[] {
   const libraries = new Set<string>();
   for (const program of [...programs, ...others]) {
     const text = execFileSync('ldd', [program], { encoding: 'utf8' });

@@ -14,6 +14,8 @@ export interface ClientStream {
   readonly id: number;
   /** Settles with `fin`, `reset`, or `closed` when the connection went first. */
   readonly ended: Promise<'fin' | 'reset' | 'closed'>;
+  /** Settles with the first byte, or the end. */
+  readonly begun: Promise<void>;
   /** Bytes that came. */
   readonly bytes: number;
   /** Of all bytes, once it has ended. */
@@ -54,6 +56,7 @@ export async function connectSpdy(url: string, protocols = 'v4.channel.k8s.io'):
 class Stream implements ClientStream {
   readonly id: number;
   readonly replied = Promise.withResolvers<void>();
+  readonly #begun = Promise.withResolvers<void>();
   readonly #end = Promise.withResolvers<'fin' | 'reset' | 'closed'>();
   readonly #socket: Socket;
   readonly #hash = createHash('sha256');
@@ -65,17 +68,23 @@ class Stream implements ClientStream {
     this.#socket = socket;
   }
 
+  get begun(): Promise<void> {
+    return this.#begun.promise;
+  }
+
   get ended(): Promise<'fin' | 'reset' | 'closed'> {
     return this.#end.promise;
   }
 
   take(data: Buffer): void {
     if (this.bytes < keptBytes) this.#kept.push(data);
+    if (data.length > 0) this.#begun.resolve();
     this.bytes += data.length;
     this.#hash.update(data);
   }
 
   finish(how: 'fin' | 'reset' | 'closed'): void {
+    this.#begun.resolve();
     this.#end.resolve(how);
   }
 

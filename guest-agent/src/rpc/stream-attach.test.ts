@@ -38,33 +38,39 @@ test('what a container writes while a client is being joined reaches the client'
   await write('before\n');
   const ended = Promise.withResolvers<void>();
   const joined = Promise.withResolvers<{ readonly output: Socket }>();
+  const answer = async (socket: Socket, bytes: Buffer): Promise<void> => {
+    const [word, , , , output] = bytes.toString().trim().split(' ');
+    if (word === 'drain') return void socket.write('drained\n');
+    const client = { output: reader(output as string) };
+    // The input is joined with the rest: a fast container has answered before the agent hears of it.
+    await write('reply\n');
+    socket.write('ok\n');
+    joined.resolve(client);
+  };
   const husk = createServer((socket) => {
-    socket.on('data', async (bytes: Buffer) => {
-      const [word, , , , output] = bytes.toString().trim().split(' ');
-      if (word === 'drain') return void socket.write('drained\n');
-      const client = { output: reader(output as string) };
-      // The input is joined with the rest: a fast container has answered before the agent hears of it.
-      await write('reply\n');
-      socket.write('ok\n');
-      joined.resolve(client);
-    });
+    socket.on('data', (bytes: Buffer) => void answer(socket, bytes).catch(joined.reject));
   });
   husk.listen(join(folder, 'streams.sock'));
   await once(husk, 'listening');
-  const container = { state: 'running', parts: { id: 'c', stdout, stderr }, ended: ended.promise, markAttached: () => undefined };
+  const container = {
+    state: 'running',
+    parts: { id: 'c', stdout, stderr },
+    ended: ended.promise,
+    markAttached: () => undefined,
+  };
   const pod = {
     container: () => container,
     fifos: { take: async () => [fifo(join(folder, '1')), fifo(join(folder, '2'))] },
     streams: new Streams(join(folder, 'streams.sock')),
   } as unknown as Pod;
   const stream = { nonce: 'a'.repeat(32), stream: 1 };
-  const answer = streamAttach(pod, { containerId: 'c', stdin: false, stdout: true, stderr: false, stream });
+  const attached = streamAttach(pod, { containerId: 'c', stdin: false, stdout: true, stderr: false, stream });
   const { output } = await joined.promise;
   const seen = text(output);
   await write('later\n');
   closeSync(process);
   ended.resolve();
-  await answer;
+  await attached;
   stderr.end();
   assert.equal(await seen, 'reply\nlater\n');
   husk.close();

@@ -61,7 +61,9 @@ export async function startContainerd({ registry, pauseImage, subnet }: Containe
     await stop().catch(() => undefined);
     throw caught;
   }
-  return { name: program, cri, folder, bridge, socket, owns, processes: () => processesOf(owns), stop };
+  const processes = (): SubjectProcesses => processesOf(owns);
+  const streamingServer = (): number => child.pid as number;
+  return { name: program, cri, folder, bridge, socket, owns, processes, streamingServer, stop };
 }
 
 /** Shims are management, whatever a shim has started is workload. */

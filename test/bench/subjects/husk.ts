@@ -1,4 +1,5 @@
 /** The product under test, as its daemon runs it. */
+import { readFileSync } from 'node:fs';
 import { mkdir, mkdtemp, rename, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -53,6 +54,8 @@ export async function startHusk({ registry, template, templateCache }: HuskOptio
     metricsUrl: `http://${metrics}/metrics`,
     owns,
     processes: () => processesOf(owns),
+    streamingServer: () =>
+      (JSON.parse(readFileSync(join(folder, 'run/gateway/pid.json'), 'utf8')) as { pid: number }).pid,
     async stop() {
       try {
         await daemon.stop();

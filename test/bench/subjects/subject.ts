@@ -21,6 +21,8 @@ export interface Subject {
   /** Says of a process whether it, and with it all below it, belongs to this runtime. */
   owns(process: Process): boolean;
   processes(): SubjectProcesses;
+  /** The process that serves exec, attach and port-forward. */
+  streamingServer(): number;
   /** Removes its pods, ends it and takes away what it made on this machine. */
   stop(): Promise<void>;
 }
