@@ -27,8 +27,9 @@
  * than that of the session's GO, a SYNC in mid-stream is what it was sent as, bytes of the
  * session. A session whose key is 16 zeros ends at any SYNC: the template's, before any key.
  *
- * Usage: husk-relay [--port-fd N] [--agent PATH] [--sys PATH]
- * Without --port-fd the port is looked up by its name husk.agent.0.
+ * Usage: husk-relay [--port-fd N | --vsock PORT --vsock-peer CID] [--agent PATH] [--sys PATH]
+ * Without --port-fd the port is looked up by its name husk.agent.0. With --vsock a connection from that
+ * CID takes the port's place, one at a time: docs/adr/0051-the-link-is-virtio-serial.md.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -43,6 +44,7 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <linux/vm_sockets.h>
 #include <unistd.h>
 
 #define PORT_NAME "husk.agent.0"
@@ -71,6 +73,8 @@ struct buffer {
 
 static struct {
 	int epoll, port, agent;
+	int listener;           /* of vsock; -1 with a virtio-serial port */
+	unsigned int peer_cid;  /* the only one that is let in */
 	const char *agent_path;
 	bool linked;            /* a session runs: GO was seen */
 	bool nonce_known;       /* nonce holds that of the latest SYNC */
@@ -85,7 +89,7 @@ static struct {
 	size_t batch_length;
 	char batch[BATCH];
 	struct buffer to_agent, to_port;
-} relay = { .port = -1, .agent = -1, .agent_path = "/run/husk/agent.sock", .sys_path = "/usr/lib/husk/husk-sys" };
+} relay = { .port = -1, .agent = -1, .listener = -1, .peer_cid = VMADDR_CID_HOST, .agent_path = "/run/husk/agent.sock", .sys_path = "/usr/lib/husk/husk-sys" };
 
 static void die(const char *what)
 {
@@ -279,23 +283,44 @@ static void take_byte(char byte)
 		release_frame(1);
 }
 
+/* Any process of the guest can connect, by the loopback or through the host: only the host itself is heard. */
+static void accept_port(void)
+{
+	struct sockaddr_vm from;
+	socklen_t length = sizeof(from);
+	int fd;
+	while (relay.port < 0 &&
+	       (fd = accept4(relay.listener, (struct sockaddr *)&from, &length, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0) {
+		if (from.svm_family == AF_VSOCK && from.svm_cid == relay.peer_cid) {
+			watch(fd);
+			relay.port = fd;
+		} else {
+			close(fd);
+		}
+		length = sizeof(from);
+	}
+}
+
 /* Each of the four steps returns whether it moved anything. */
 static bool read_port(void)
 {
 	char chunk[CAPACITY / 4];
 	size_t free_bytes = room(&relay.to_agent);
-	if (free_bytes <= FRAME)
+	if (relay.port < 0 || free_bytes <= FRAME)
 		return false;
 	free_bytes -= FRAME; /* held bytes may be released in front of the chunk */
 	ssize_t got = read(relay.port, chunk, free_bytes < sizeof(chunk) ? free_bytes : sizeof(chunk));
-	if (got < 0 && errno != ECONNRESET) {
-		if (errno == EAGAIN || errno == EINTR)
-			return false;
+	if (got < 0 && (errno == EAGAIN || errno == EINTR))
+		return false;
+	if (got < 0 && errno != ECONNRESET && relay.listener < 0)
 		die("read the port");
-	}
 	if (got <= 0) { /* the host has closed its end */
 		start_over();
-		return false;
+		if (relay.listener < 0)
+			return false;
+		close(relay.port);
+		relay.port = -1;
+		return true;
 	}
 	for (ssize_t i = 0; i < got; i++) {
 		if (relay.in_batch)
@@ -337,13 +362,15 @@ static bool read_agent(void)
 	return true;
 }
 
-static void pump(void)
+static __attribute__((noreturn)) void pump(void)
 {
 	struct epoll_event events[4];
 	for (;;) {
 		/* Ahead of the session: in a clone the agent has taken the connection long ago, and said its first words. */
 		if (relay.agent < 0)
 			connect_agent();
+		if (relay.port < 0)
+			accept_port();
 		bool moved = read_port();
 		moved |= write_from(relay.agent, &relay.to_agent);
 		moved |= read_agent();
@@ -396,6 +423,16 @@ static int open_port(void)
 	return -1;
 }
 
+static void listen_vsock(unsigned int port)
+{
+	struct sockaddr_vm address = { .svm_family = AF_VSOCK, .svm_cid = VMADDR_CID_ANY, .svm_port = port };
+	relay.listener = socket(AF_VSOCK, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (relay.listener < 0 || bind(relay.listener, (struct sockaddr *)&address, sizeof(address)) < 0 ||
+	    listen(relay.listener, 1) < 0)
+		die("listen on vsock");
+	watch(relay.listener);
+}
+
 /* Started ahead, so that it is there in every clone of the template. */
 static void start_sys(void)
 {
@@ -420,10 +457,15 @@ static void start_sys(void)
 
 int main(int argc, char **argv)
 {
+	unsigned int vsock = 0;
 	signal(SIGPIPE, SIG_IGN);
 	for (int i = 1; i + 1 < argc; i += 2) {
 		if (strcmp(argv[i], "--port-fd") == 0)
 			relay.port = atoi(argv[i + 1]);
+		else if (strcmp(argv[i], "--vsock") == 0)
+			vsock = (unsigned int)strtoul(argv[i + 1], NULL, 10);
+		else if (strcmp(argv[i], "--vsock-peer") == 0)
+			relay.peer_cid = (unsigned int)strtoul(argv[i + 1], NULL, 10);
 		else if (strcmp(argv[i], "--agent") == 0)
 			relay.agent_path = argv[i + 1];
 		else if (strcmp(argv[i], "--sys") == 0)
@@ -433,6 +475,10 @@ int main(int argc, char **argv)
 	relay.epoll = epoll_create1(EPOLL_CLOEXEC);
 	if (relay.epoll < 0)
 		die("epoll_create1");
+	if (vsock != 0) {
+		listen_vsock(vsock);
+		pump();
+	}
 	if (relay.port < 0)
 		relay.port = open_port();
 	if (fcntl(relay.port, F_SETFL, O_RDWR | O_NONBLOCK) < 0)

@@ -16,6 +16,8 @@ export type LayerFile = string | { readonly copyOf: string } | { readonly symlin
 export interface AgentVm {
   /** Path of QEMU's agent channel. */
   readonly socket: string;
+  /** Path of a channel that nothing in the guest image opens: its port is `husk.test.0`. */
+  readonly testSocket: string;
   readonly layers: readonly Layer[];
   console(): Promise<string>;
   stop(): Promise<void>;
@@ -48,6 +50,7 @@ export async function bootAgentVm(
   const socket = join(folder, 'agent.sock');
   return {
     socket,
+    testSocket: join(folder, 'test.sock'),
     layers,
     console: () => readFile(join(folder, 'console'), 'utf8'),
     stop: () => stop(qemu, folder),
@@ -89,6 +92,8 @@ function qemuArguments(image: string, folder: string, cmdline: string): string[]
     ...['-device', 'virtio-serial-pci', '-device', 'virtserialport,nr=1,chardev=agent,name=husk.agent.0'],
     ...['-chardev', `socket,id=stream,path=${join(folder, 'stream.sock')},server=on,wait=off`],
     ...['-device', 'virtserialport,nr=2,chardev=stream,name=husk.stream.0'],
+    ...['-chardev', `socket,id=test,path=${join(folder, 'test.sock')},server=on,wait=off`],
+    ...['-device', 'virtserialport,nr=4,chardev=test,name=husk.test.0'],
     ...disk('root', join(image, 'root.img'), true),
     ...disk('layers', join(folder, 'layers.img'), true),
     ...disk('data', join(folder, 'data.img'), false),
