@@ -58,8 +58,7 @@ export class HuskError extends Error {
       return caught.stage !== undefined || stage === undefined ? caught : caught.atStage(stage);
     }
     const text = caught instanceof Error ? caught.message : String(caught);
-    const kind = isAbort(caught) ? 'cancelled' : 'internal';
-    return new HuskError(kind, text, { cause: caught, ...(stage === undefined ? {} : { stage }) });
+    return new HuskError(kindOf(caught), text, { cause: caught, ...(stage === undefined ? {} : { stage }) });
   }
 
   /** The same error, with the stage it happened at. */
@@ -82,8 +81,9 @@ export function isErrno(caught: unknown, code: string): boolean {
   return caught instanceof Error && 'code' in caught && caught.code === code;
 }
 
-function isAbort(caught: unknown): boolean {
-  return caught instanceof Error && caught.name === 'AbortError';
+function kindOf(caught: unknown): ErrorKind {
+  if (caught instanceof Error && caught.name === 'AbortError') return 'cancelled';
+  return isErrno(caught, 'ENOSPC') || isErrno(caught, 'EDQUOT') ? 'resource-exhausted' : 'internal';
 }
 
 /** The text for a client: stage, message, causes (at most three) and the next step, on one line. */

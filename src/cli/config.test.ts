@@ -34,6 +34,15 @@ test('a relative folder is meant from where huskd is started', () => {
   assert.deepEqual(config.cniPluginDir, [join(process.cwd(), 'a'), '/b']);
 });
 
+test('a state directory in which sockets fit their addresses is taken, a longer one is refused by its length', () => {
+  const longest = `/run/${'x'.repeat(21)}`;
+  assert.equal(resolveConfig({ stateDirectory: longest }, undefined).stateDirectory, longest);
+  assert.throws(() => resolveConfig({ stateDirectory: `${longest}x` }, undefined), {
+    kind: 'invalid-argument',
+    message: /state-directory.*has 27 bytes; .* more than 26/,
+  });
+});
+
 for (const [words, flags, file, message] of [
   [
     'a runtime of no native handler',

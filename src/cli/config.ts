@@ -1,7 +1,7 @@
 /** The daemon's settings: flags over config.toml over defaults. Read once, at start. */
-import { resolve } from 'node:path';
 import { parse } from 'smol-toml';
 import { HuskError } from '../base/errors.ts';
+import { count, flag, handlerPaths, oneOf, path, paths, socketFolder, text } from './setting-values.ts';
 
 /** One setting: its flag, its type, its default, and what it is, for `--help` and the documentation. */
 interface Setting<T> {
@@ -11,38 +11,6 @@ interface Setting<T> {
   readonly help: string;
   readonly parse: (text: string) => T;
 }
-
-const text = (input: string): string => input;
-/** Programs run in other folders than huskd was started in. */
-const path = (input: string): string => resolve(input);
-const list = (input: string): string[] => input.split(',').filter((part) => part !== '');
-const paths = (input: string): string[] => list(input).map(path);
-const flag = (input: string): boolean => oneOf(['true', 'false'])(input) === 'true';
-const count =
-  (least: number, most: number) =>
-  (input: string): number => {
-    const value = Number(input);
-    if (/^\d{1,12}$/.test(input) && value >= least && value <= most) return value;
-    throw new HuskError('invalid-argument', `"${input}": must be a whole number from ${least} to ${most}`);
-  };
-const handlerPaths = (input: string): Readonly<Record<string, string>> => {
-  const pairs = list(input).map(
-    (pair) => /^(native(?:-[a-z0-9][a-z0-9.-]{0,40})?)=(\/.+)$/.exec(pair)?.slice(1) ?? [pair],
-  );
-  for (const [name = '', path] of pairs) {
-    if (path === undefined) {
-      throw new HuskError('invalid-argument', `"${name}": must be "native" or "native-NAME", "=" and an absolute path`);
-    }
-  }
-  return { native: '/usr/sbin/runc', ...(Object.fromEntries(pairs) as Record<string, string>) };
-};
-const oneOf =
-  <const T extends string>(words: readonly T[]) =>
-  (input: string): T => {
-    const word = words.find((candidate) => candidate === input);
-    if (word !== undefined) return word;
-    throw new HuskError('invalid-argument', `"${input}": must be one of ${words.join(', ')}`);
-  };
 
 /** Lets `parse` decide the type, so that a choice of words stays one. */
 function setting<T>(known: Omit<Setting<T>, 'fallback'> & { readonly fallback: NoInfer<T> }): Setting<T> {
@@ -68,7 +36,7 @@ export const settings = {
   stateDirectory: setting({
     flag: 'state-directory',
     value: 'DIR',
-    parse: path,
+    parse: socketFolder,
     fallback: '/run/husk',
     help: 'sockets: what ends with the machine',
   }),

@@ -20,7 +20,7 @@ export const jailFiles = {
   fdSocket: 'fds.sock',
   agentSocket: 'agent.sock',
   /** Beside the agent's: the gateway finds it by this name. */
-  streamSocket: 'stream.sock',
+  streamSocket: 'bulk.sock',
   shareSocket: 'share.sock',
   pid: 'vm.pid',
   exit: 'vm.exit',
@@ -84,8 +84,8 @@ export function jailArguments(spec: JailSpec): string[] {
 /**
  * Starts the program and returns when its sockets listen. It outlives this process.
  *
- * @throws HuskError `internal` with the jail's message, `not-found` when the launcher is missing,
- *   `deadline-exceeded`, `cancelled`
+ * @throws HuskError `internal` with the jail's message, `resource-exhausted` when a disk is full, `failed-precondition`
+ *   when the launcher is missing, `deadline-exceeded`, `cancelled`
  */
 export async function launchJailed(jailPath: string, spec: JailSpec, signal?: AbortSignal): Promise<JailedProcess> {
   const memory = spec.memory === undefined ? [] : [spec.memory.memoryFd, spec.memory.stateFd];
@@ -106,7 +106,7 @@ export async function launchJailed(jailPath: string, spec: JailSpec, signal?: Ab
     const line = await withDeadline('start of the jail', readyTimeoutMs, signal, () => readyLine(jailPath, child));
     const ready = /^ready (\d{1,10}) (\d{1,20})\n$/.exec(line);
     if (ready === null)
-      throw new HuskError('internal', `start "${spec.command[0]}": ${line.trim() || 'the launcher died'}`);
+      throw new HuskError(kindOf(line), `start "${spec.command[0]}": ${line.trim() || 'the launcher died'}`);
     child.unref();
     const identity = { pid: Number(ready[1]), startTicks: ready[2] as string };
     return watchChild(identity, join(spec.stateFolder, jailFiles.exit), exited);
@@ -117,11 +117,17 @@ export async function launchJailed(jailPath: string, spec: JailSpec, signal?: Ab
   }
 }
 
+/** The jail ends its message with the words of strerror(3). */
+function kindOf(message: string): 'resource-exhausted' | 'internal' {
+  return /: (No space left on device|Disk quota exceeded)\n?$/.test(message) ? 'resource-exhausted' : 'internal';
+}
+
 async function readyLine(jailPath: string, child: ChildProcess): Promise<string> {
   const { promise: failed, reject } = Promise.withResolvers<never>();
   child.once('error', (error: NodeJS.ErrnoException) => {
-    const kind = error.code === 'ENOENT' ? 'not-found' : 'internal';
-    reject(new HuskError(kind, `run "${jailPath}": ${error.message}`, { cause: error }));
+    const hint = '--bin-directory must name the folder of husk’s programs';
+    const kind = error.code === 'ENOENT' ? 'failed-precondition' : 'internal';
+    reject(new HuskError(kind, `run "${jailPath}": ${error.message}`, { cause: error, hint }));
   });
   return Promise.race([failed, readAll(child)]);
 }

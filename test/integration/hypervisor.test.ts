@@ -1,7 +1,7 @@
 /** The hypervisor on real QEMU, real jail, real kernel; the guest's first process is a probe. */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
-import { open, readdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { open, readdir, readFile, readlink, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { withDeadline } from '../../src/base/deadline.ts';
@@ -88,13 +88,11 @@ test('a running QEMU owns exactly what the jail gives it', async () => {
     assert.equal(status[key]?.trim(), value, key);
   }
   assert.match(status['NSpid'] ?? '', /\t1$/);
-  for (const space of ['mnt', 'pid', 'ipc', 'uts', 'net', 'cgroup']) {
-    assert.notEqual(
-      (await stat(`/proc/${vm.ref.pid}/ns/${space}`)).ino,
-      (await stat(`/proc/self/ns/${space}`)).ino,
-      space,
-    );
-  }
+  const spaces = await readdir(`/proc/${vm.ref.pid}/ns`);
+  const inode = async (pid: number | 'self', space: string) => (await stat(`/proc/${pid}/ns/${space}`)).ino;
+  const own: string[] = [];
+  for (const space of spaces) if ((await inode(vm.ref.pid, space)) !== (await inode('self', space))) own.push(space);
+  assert.deepEqual(own.toSorted(), ['cgroup', 'ipc', 'mnt', 'net', 'pid', 'pid_for_children', 'uts']);
   const mounts = (await proc('mountinfo'))
     .trim()
     .split('\n')
@@ -116,16 +114,18 @@ test('a running QEMU owns exactly what the jail gives it', async () => {
     'usr',
   ]);
   assert.deepEqual((await readdir(`/proc/${vm.ref.pid}/root/dev`)).toSorted(), ['null', 'urandom']);
-  const limits = await proc('limits');
-  for (const [name, value] of [
-    ['Max core file size', '0'],
-    ['Max file size', String(2 ** 30)],
-    ['Max open files', '1024'],
-    ['Max processes', '256'],
-    ['Max locked memory', '0'],
-  ] as const) {
-    assert.match(limits, new RegExp(`^${name}\\s+${value}\\s+${value}\\s`, 'm'));
-  }
+  const set = {
+    'Max core file size': '0',
+    'Max file size': String(2 ** 30),
+    'Max open files': '1024',
+    'Max processes': '256',
+    'Max locked memory': '0',
+    'Max msgqueue size': '0',
+  };
+  // What the jail does not set is as this process has it.
+  const inherited = limitsIn(await readFile('/proc/self/limits', 'utf8'));
+  const both = Object.entries(set).map(([name, value]) => [name, `${value} ${value}`]);
+  assert.deepEqual(limitsIn(await proc('limits')), { ...inherited, ...Object.fromEntries(both) });
   assert.equal((await proc('net/dev')).trim().split('\n').length, 3, 'only lo beside the two lines of head');
   assert.match(await proc('cgroup'), /husk-lab-/);
   // QEMU closes the device state a moment after the guest has started.
@@ -143,6 +143,9 @@ test('a running QEMU owns exactly what the jail gives it', async () => {
       '/memfd:husk-memory (deleted) rw sealed',
     ].toSorted(),
   );
+  assert.deepEqual(await kindsOf(vm.ref.pid), [
+    ...['anon_inode:[eventfd]', 'anon_inode:[eventpoll]', 'anon_inode:[signalfd]', 'pipe', 'socket'],
+  ]);
   await vm.destroy();
 });
 
@@ -286,6 +289,20 @@ async function reseeded(vm: Vm): Promise<void> {
     if ((await ask(vm.ref.agentSocket, 'KMSG virtual machine fork')) !== 'OK 0') return;
   }
   assert.fail('the guest saw no new vmgenid');
+}
+
+/** Soft and hard limit by name, of the text of /proc/PID/limits. */
+function limitsIn(text: string): Record<string, string> {
+  const lines = text.split('\n').slice(1);
+  const fields = lines.map((line) => /^(Max [a-z ]+?) {2,}(\S+) +(\S+)/.exec(line)).filter((match) => match !== null);
+  return Object.fromEntries(fields.map(([, name, soft, hard]) => [name, `${soft} ${hard}`]));
+}
+
+/** What else it has open: the kinds of what is no file. */
+async function kindsOf(pid: number): Promise<string[]> {
+  const targets = await Promise.all((await readdir(`/proc/${pid}/fd`)).map((fd) => readlink(`/proc/${pid}/fd/${fd}`)));
+  const kinds = targets.map((target) => /^(socket|pipe)(?=:)|^anon_inode:.*$/.exec(target)?.[0]);
+  return [...new Set(kinds.filter((kind) => kind !== undefined))].toSorted();
 }
 
 /** Every file that the process has open, with its access; anonymous things are left out. */

@@ -39,7 +39,7 @@ beforeEach(async () => {
     port.pipe(socket);
     socket.on('close', () => port.unpipe(socket));
   });
-  qemu.listen(join(folder, 'stream.sock'));
+  qemu.listen(join(folder, 'bulk.sock'));
   await once(qemu, 'listening');
   windows = { streams: 0 };
   link = await open();
@@ -55,7 +55,7 @@ afterEach(async () => {
 });
 
 const open = (): Promise<BulkLink> =>
-  BulkLink.open(join(folder, 'stream.sock'), {
+  BulkLink.open(join(folder, 'bulk.sock'), {
     clock: systemClock,
     limits: defaultLinkLimits,
     windows,

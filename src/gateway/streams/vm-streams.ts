@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { BulkLink, type LinkOptions } from './stream-link.ts';
 
 /** Beside the agent's socket (src/jail/launcher.ts). */
-const socketName = 'stream.sock';
+const socketName = 'bulk.sock';
 
 export class VmStreams {
   readonly #path: string;

@@ -24,6 +24,7 @@ export interface RuntimeRootOptions {
 
 const toolTimeoutMs = 20_000;
 const loader = '/lib64/ld-linux-x86-64.so.2';
+const packages = 'install qemu-system-x86; Debian has the firmware in seabios and qemu-system-data';
 /** Loaded by name at run time, not linked. */
 const modules = ['/usr/lib/x86_64-linux-gnu/qemu/accel-tcg-x86_64.so'];
 /** Firmware of a q35 that boots by PVH; the folders are those of Debian's packages. */
@@ -35,6 +36,8 @@ const versionFloor = [7, 2] as const;
 /**
  * Copies what QEMU needs into a folder named by its digest, unless it is there: a package upgrade
  * then changes nothing under a running or a coming VM half-way.
+ *
+ * @throws HuskError `failed-precondition` for what is missing or too old
  */
 export async function prepareRuntimeRoot(options: RuntimeRootOptions): Promise<RuntimeRoot> {
   const files = await filesNeeded(options);
@@ -72,7 +75,7 @@ export function parseLoaderList(text: string): string[] {
 
 async function filesNeeded({ qemu, signal }: RuntimeRootOptions): Promise<Map<string, string>> {
   const files = new Map<string, string>([
-    [qemuProgram, await realpath(qemu)],
+    [qemuProgram, await qemuFile(qemu)],
     [loader, loader],
   ]);
   const present = [];
@@ -89,11 +92,20 @@ async function filesNeeded({ qemu, signal }: RuntimeRootOptions): Promise<Map<st
       throw new HuskError(
         'failed-precondition',
         `find QEMU's firmware: "${name}" is not in ${firmwareFolders.join(' or ')}`,
+        { hint: packages },
       );
     }
     files.set(`/share/${name}`, found[0]);
   }
   return new Map([...files].toSorted(([a], [b]) => (a < b ? -1 : 1)));
+}
+
+async function qemuFile(path: string): Promise<string> {
+  try {
+    return await realpath(path);
+  } catch (cause) {
+    throw new HuskError('failed-precondition', `find QEMU: "${path}" cannot be read`, { cause, hint: packages });
+  }
 }
 
 async function copyAll(files: ReadonlyMap<string, string>, path: string): Promise<void> {

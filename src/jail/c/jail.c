@@ -396,7 +396,7 @@ int main(int argc, char **argv) {
   o.held[FD_QMP] = listen_at(&o, "qmp.sock", 0);
   o.held[FD_FDS] = listen_at(&o, "fds.sock", 0);
   o.held[FD_AGENT] = listen_at(&o, "agent.sock", o.agent_uid);
-  o.held[FD_STREAM] = listen_at(&o, "stream.sock", o.agent_uid);
+  o.held[FD_STREAM] = listen_at(&o, "bulk.sock", o.agent_uid);
   o.held[FD_SHARE] = listen_at(&o, "share.sock", 0);
   o.held[FD_TAP] = open_tap(o.netns);
   join_groups(&o);
