@@ -4,6 +4,7 @@ import type { ChildProcess } from 'node:child_process';
 import { spawn } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
+import { readlink } from 'node:fs/promises';
 import { after, before, test } from 'node:test';
 import { sleep } from '../../src/base/deadline.ts';
 import { type RunBench, startRunBench } from '../helpers/direct-run.ts';
@@ -126,6 +127,14 @@ test('husk’s own errors have exit codes of their own, and name what is wrong',
     /CNI configuration in "\/nowhere": found none/,
   );
   assert.match((await wrong(['-t'], ['true']))[1], /--tty: standard input and output are not a terminal/);
+  await assertHoldings(bench, idle);
+});
+
+test('without a network there is loopback alone; a machine’s own network is for native runs', async () => {
+  const none = await bench.run([...native, '--network', 'none', '--cni-net-dir', '/nowhere'], ['ip', 'link']);
+  assert.deepEqual([none.code, none.stdout.toString().match(/^\d+: \S+:/gm)], [0, ['1: lo:']]);
+  const host = await bench.run([...native, '--network', 'host'], ['readlink', '/proc/self/ns/net']);
+  assert.equal(host.stdout.toString().trim(), await readlink('/proc/self/ns/net'));
   await assertHoldings(bench, idle);
 });
 

@@ -7,6 +7,10 @@ import { channels, halfClose } from '../../streaming/remotecommand/channels.ts';
 
 const protocol = 'v5.channel.k8s.io';
 const connectMs = 20_000;
+/** As kubectl's: the server takes no message of more than a mebibyte. */
+const messageBytes = 32 * 1024;
+/** The server ends connections on which nothing comes for hours; a container may well be silent for so long. */
+const pingMs = 600_000;
 
 export interface ClientStreams {
   /** Undefined: the container has no standard input. */
@@ -55,8 +59,12 @@ export async function attachStreams(url: string, streams: ClientStreams, signal:
 async function receive(socket: WebSocket, streams: ClientStreams, status: Buffer[]): Promise<number> {
   const { promise, resolve, reject } = Promise.withResolvers<number>();
   const waiting = new Set<Writable>();
+  const pinging = setInterval(() => socket.readyState === socket.OPEN && socket.ping(), pingMs);
   socket.on('error', () => undefined);
-  socket.on('close', (code) => resolve(code));
+  socket.on('close', (code) => {
+    clearInterval(pinging);
+    resolve(code);
+  });
   for (const out of new Set([streams.stdout, streams.stderr])) {
     out.once('error', (caught) => {
       reject(caught);
@@ -90,7 +98,11 @@ function flush(out: Writable): Promise<void> {
 async function send(socket: WebSocket, stdin: Readable): Promise<void> {
   const stdinChannel = Buffer.from([channels.stdin]);
   try {
-    for await (const chunk of stdin) await sendMessage(socket, Buffer.concat([stdinChannel, chunk as Buffer]));
+    for await (const chunk of stdin as AsyncIterable<Buffer>) {
+      for (let at = 0; at < chunk.length; at += messageBytes) {
+        await sendMessage(socket, Buffer.concat([stdinChannel, chunk.subarray(at, at + messageBytes)]));
+      }
+    }
     await sendMessage(socket, Buffer.from([halfClose, channels.stdin]));
   } catch {
     // The container has ended, which is told elsewhere, or the input broke: an end as well.

@@ -51,6 +51,7 @@ export function runCommand(exit: (code: number) => void): Command {
     .option('-e, --env <NAME[=VALUE]>', 'a variable; repeatable', list, [])
     .option('-u, --user <USER[:GID]>', 'who it runs as')
     .option('-w, --workdir <PATH>', 'where it runs')
+    .option('--network <cni|none|host>', 'by the CNI configuration, none, or with --native this machine’s', 'cni')
     .option('--hostname <NAME>', 'host name of the pod')
     .option('--entrypoint <PATH>', 'in place of the image’s entrypoint')
     .option('--read-only', 'its root file system')

@@ -43,6 +43,7 @@ async function runToEnd({ config, command, pull, log, say }: DirectRun, signals:
   await using prepared = await prepareRun({
     ...{ config, image, pull, log, say },
     streams: inherited,
+    plugins: draft.plugins,
     signal: signals.stop,
   });
   const wish = wishOf({ ...command, id: `run-${prepared.id}` });

@@ -16,6 +16,7 @@ import type { Config } from '../config.ts';
 import { instanceName } from '../instance.ts';
 import { composeForeground, type NativeParts } from '../native.ts';
 import { openEngine, openNetwork, openUids, vmSettings } from '../parts.ts';
+import { withoutPlugins } from './no-network.ts';
 import { sharedConfig } from './places.ts';
 
 /** What VM pods need. */
@@ -34,6 +35,8 @@ export interface PodParts {
   readonly state: State;
   readonly log: Log;
   readonly image: Image | undefined;
+  /** Whether CNI plugins give the pod its network. */
+  readonly plugins: boolean;
   /** Absent: no VM is run or taken away. */
   readonly vm: VmParts | undefined;
   /** Absent: no container is run natively, or taken away. */
@@ -45,7 +48,8 @@ export async function openPod(parts: PodParts): Promise<{ readonly engine: PodEn
   const { config, own, state, log, image, vm, streams } = parts;
   // Names that all of the machine sees: one instance for all runs, whose pods have ids of their own.
   const instance = instanceName(sharedConfig(config).rootDirectory);
-  const network = openNetwork(own, log, instance);
+  const plugged = openNetwork(own, log, instance);
+  const network = parts.plugins ? plugged : withoutPlugins(plugged);
   const shared = { network, log, clock: systemClock, failpoints: noFailpoints };
   const native = streams === undefined ? noNative : await composeForeground(own, shared, streams);
   const cgroups = await detectCgroups(undefined, instance);

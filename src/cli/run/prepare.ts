@@ -28,6 +28,8 @@ export interface Preparation {
   readonly image: string;
   /** Ask the registry also when the image is there. */
   readonly pull: boolean;
+  /** Whether CNI plugins give the pod its network. */
+  readonly plugins: boolean;
   /** The streams of a native pod; undefined: the pod gets a VM. */
   readonly streams: ForegroundStreams | undefined;
   readonly log: Log;
@@ -64,7 +66,7 @@ async function prepared(
   shared: State,
   lock: { readonly ours: boolean },
 ): Promise<PreparedRun> {
-  const { config, log, signal } = preparation;
+  const { config, log, signal, plugins, streams } = preparation;
   await using stack = new AsyncDisposableStack();
   const id = await newRun(config);
   const own = runConfig(config, id);
@@ -75,7 +77,7 @@ async function prepared(
   const programs = await placePrograms(config.binDirectory, programsFolder(config), process.execPath);
   const image = await fetchImage(preparation, shared, programs);
   let vm: VmParts | undefined;
-  if (preparation.streams === undefined) {
+  if (streams === undefined) {
     const ears = Promise.withResolvers<AgentEvents>();
     const hub = stack.adopt(await openHub(own, { programs, log, events: ears.promise, streaming }), (open) =>
       open.shutdown(),
@@ -85,7 +87,7 @@ async function prepared(
     await makeTemplate(hypervisor, config, log, signal);
     vm = { hub, hypervisor, ears };
   }
-  const { engine } = stack.use(await openPod({ config, own, state, log, image, vm, streams: preparation.streams }));
+  const { engine } = stack.use(await openPod({ config, own, state, log, image, vm, plugins, streams }));
   const owned = stack.move();
   return { id, engine, [Symbol.asyncDispose]: () => owned.disposeAsync() };
 }

@@ -42,7 +42,9 @@ async function sweepRun(config: Config, id: string, log: Log): Promise<void> {
         ? stack.adopt(await openHypervisor(sharedConfig(config), log, goneHub), (open: QemuHypervisor) => open.close())
         : undefined;
       const vm = hypervisor && { hypervisor, hub: goneHub, ears: Promise.withResolvers<AgentEvents>() };
-      const pod = stack.use(await openPod({ config, own, state, log, image: undefined, vm, streams: noStreams }));
+      const pod = stack.use(
+        await openPod({ config, own, state, log, image: undefined, plugins: true, vm, streams: noStreams }),
+      );
       for (const sandbox of sandboxes) await pod.engine.sandboxes.remove(sandbox.id);
     }
   } finally {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Protocol } from '../../gen/cri/v1/api.ts';
+import { NamespaceMode, Protocol } from '../../gen/cri/v1/api.ts';
 import { type RunOptions, wishOf } from './wish.ts';
 
 const wish = (options: RunOptions, command: string[] = []) =>
@@ -19,10 +19,19 @@ test('an entrypoint takes the place of the image’s, with the command as its ar
   assert.deepEqual([container.command, container.args], [['/bin/sh'], ['-c', 'true']]);
 });
 
-test('privileged makes the pod privileged only where it runs natively', () => {
-  assert.equal(wish({ privileged: true }).pod.linux?.securityContext?.privileged, false);
-  assert.equal(wish({ privileged: true, native: true }).pod.linux?.securityContext?.privileged, true);
-  assert.equal(wish({ privileged: true }).container.linux?.securityContext?.privileged, true);
+test('privileged makes pod and container privileged, in a virtual machine within that', () => {
+  const { pod, container, runtimeHandler } = wish({ privileged: true });
+  assert.equal(runtimeHandler, 'vm');
+  assert.equal(pod.linux?.securityContext?.privileged, true);
+  assert.equal(container.linux?.securityContext?.privileged, true);
+});
+
+test('a network is one of those that the runtime has', () => {
+  const network = (options: RunOptions) => wish(options).pod.linux?.securityContext?.namespaceOptions?.network;
+  assert.deepEqual([wish({}).plugins, wish({ network: 'none' }).plugins], [true, false]);
+  assert.deepEqual([network({}), network({ network: 'host', native: true })], [NamespaceMode.POD, NamespaceMode.NODE]);
+  assert.throws(() => wish({ network: 'host' }), { message: /--network "host": wanted one of cni, none/ });
+  assert.throws(() => wish({ network: 'none', publish: ['1:1'] }), { message: /--publish "1:1"/ });
 });
 
 test('cpu and memory become limits', () => {

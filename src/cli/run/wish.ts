@@ -17,6 +17,8 @@ export interface RunOptions {
   readonly env?: readonly string[] | undefined;
   readonly user?: string | undefined;
   readonly workdir?: string | undefined;
+  /** `cni`, `none`, `host`. */
+  readonly network?: string | undefined;
   readonly hostname?: string | undefined;
   readonly entrypoint?: string | undefined;
   readonly readOnly?: boolean | undefined;
@@ -27,6 +29,8 @@ export interface RunWish {
   readonly pod: PodSandboxConfig;
   readonly container: ContainerConfig;
   readonly runtimeHandler: 'vm' | 'native';
+  /** Whether CNI plugins give the pod its network. */
+  readonly plugins: boolean;
 }
 
 const cpuPeriod = 100_000;
@@ -49,12 +53,12 @@ export interface RunCommand {
 export function wishOf({ id, image, command, options, environment }: RunCommand): RunWish {
   const resources = resourcesOf(options);
   const privileged = options.privileged === true;
-  const namespaceOptions = { pid: NamespaceMode.CONTAINER };
+  const namespaceOptions = { pid: NamespaceMode.CONTAINER, network: networkOf(options) };
   const pod = PodSandboxConfig.fromPartial({
     metadata: { name: id, namespace: 'husk-run', uid: id, attempt: 0 },
     hostname: options.hostname ?? '',
     portMappings: (options.publish ?? []).map(portOf),
-    linux: { securityContext: { privileged: privileged && options.native === true, namespaceOptions }, resources },
+    linux: { securityContext: { privileged, namespaceOptions }, resources },
   });
   const container = ContainerConfig.fromPartial({
     metadata: { name: 'main', attempt: 0 },
@@ -78,7 +82,15 @@ export function wishOf({ id, image, command, options, environment }: RunCommand)
       },
     },
   });
-  return { pod, container, runtimeHandler: options.native === true ? 'native' : 'vm' };
+  const runtimeHandler = options.native === true ? 'native' : 'vm';
+  return { pod, container, runtimeHandler, plugins: options.network !== 'none' };
+}
+
+function networkOf({ network = 'cni', native, publish = [] }: RunOptions): NamespaceMode {
+  const allowed = native === true ? ['cni', 'none', 'host'] : ['cni', 'none'];
+  if (!allowed.includes(network)) throw wrong('--network', network, `one of ${allowed.join(', ')}`);
+  if (network !== 'cni' && publish.length > 0) throw wrong('--publish', publish[0] ?? '', 'a pod with --network cni');
+  return network === 'host' ? NamespaceMode.NODE : NamespaceMode.POD;
 }
 
 function resourcesOf({ cpu, memory }: RunOptions): object {
