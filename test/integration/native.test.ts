@@ -6,6 +6,7 @@ import { hostname } from 'node:os';
 import { after, before, test } from 'node:test';
 import { sleep } from '../../src/base/deadline.ts';
 import { PodSandboxState } from '../../src/gen/cri/v1/api.ts';
+import { readHostFacts } from '../../src/native/host-facts.ts';
 import { type NativeBench, type NativePod, startNativeBench } from '../helpers/native.ts';
 import { logContent, shell, startContainer } from '../helpers/pods.ts';
 
@@ -153,6 +154,18 @@ test('a container that eats more memory than it may is OOMKilled', async () => {
   const containerId = await start(pod, 'tail /dev/zero', { linux });
   const end = await bench.exited(containerId);
   assert.deepEqual([end.exitCode, end.reason], [137, 'OOMKilled']);
+  await bench.removePod(pod.id);
+  assert.deepEqual(bench.holdings(), []);
+});
+
+/** On a machine without CAP_SYS_RESOURCE runC dies of it: "can't get final child's PID from pipe". */
+test('a negative oom_score_adj becomes what the kernel allows, in pod and container, and fails neither', async () => {
+  const resources = { oomScoreAdj: -998n };
+  const pod = await bench.runPod({}, { linux: { resources, securityContext: { namespaceOptions: { pid: 0 } } } });
+  const linux = { resources, securityContext: { namespaceOptions: { pid: 0 } } };
+  const containerId = await start(pod, 'cat /proc/self/oom_score_adj', { linux });
+  const { leastOomScoreAdj } = await readHostFacts();
+  assert.equal(await logOf(containerId), `${Math.max(-998, leastOomScoreAdj)}\n`);
   await bench.removePod(pod.id);
   assert.deepEqual(bench.holdings(), []);
 });
