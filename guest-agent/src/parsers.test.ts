@@ -25,6 +25,8 @@ test('signals are named or numbered', () => {
 });
 
 test('the command line chooses between the runtimes there are', () => {
+  assert.equal(withCommandLine(guestSettings, 'quiet husk.template').template, true);
+  assert.equal(withCommandLine(guestSettings, 'quiet husk.templates').template, false);
   assert.equal(withCommandLine(guestSettings, 'quiet husk.oci_runtime=crun x').runtimePath, '/usr/bin/crun');
   for (const line of ['', 'husk.oci_runtime=/bin/sh', 'xhusk.oci_runtime=crun']) {
     assert.equal(withCommandLine(guestSettings, line).runtimePath, '/usr/bin/runc', line);

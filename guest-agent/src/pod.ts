@@ -50,6 +50,8 @@ export class Pod {
   readonly shifted: ShiftedLayers;
   /** Absent with another OCI runtime than runC. */
   prepared: PreparedContainers | undefined;
+  /** A container is made although there is no pod: in the template. */
+  rehearsing = false;
   #configured: ConfiguredPod | undefined;
   #pause: Promise<number> | undefined;
   #ids: PodIds | undefined;

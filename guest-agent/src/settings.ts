@@ -24,6 +24,8 @@ export interface Settings {
   readonly cgroupRoot: string;
   /** Folder of the guest's own /etc files that change: hostname, machine-id, resolv.conf. */
   readonly etcDir: string;
+  /** The VM is to become a template: what takes time is done now. */
+  readonly template: boolean;
   /** The block device; by default found by its virtio serial `layers`. */
   readonly disks?: { readonly layers: string };
 }
@@ -43,6 +45,7 @@ export const guestSettings: Settings = {
   imageVersionFile: '/usr/lib/husk/image',
   cgroupRoot: '/sys/fs/cgroup',
   etcDir: '/run/etc',
+  template: false,
 };
 
 const runtimePaths: ReadonlyMap<string, string> = new Map([
@@ -51,13 +54,14 @@ const runtimePaths: ReadonlyMap<string, string> = new Map([
 ]);
 
 /**
- * Reads the settings that the kernel's command line can change: `husk.oci_runtime=crun`.
+ * Reads the settings that the kernel's command line can change: `husk.template`, `husk.oci_runtime=crun`.
  * An unknown runtime leaves the default, as nothing can be answered this early.
  */
 export function withCommandLine(settings: Settings, commandLine: string): Settings {
+  const template = /(?:^|\s)husk\.template(?:\s|$)/.test(commandLine);
   const name = /(?:^|\s)husk\.oci_runtime=(\S+)/.exec(commandLine)?.[1] ?? '';
   const runtimePath = runtimePaths.get(name);
-  if (runtimePath === undefined || runtimePath === settings.runtimePath) return settings;
+  if (runtimePath === undefined || runtimePath === settings.runtimePath) return { ...settings, template };
   // Only runC's way to start a process is known to husk-exec.
-  return { ...settings, runtimePath, execPath: undefined };
+  return { ...settings, template, runtimePath, execPath: undefined };
 }

@@ -90,7 +90,7 @@ function qemuArguments(image: string, folder: string, cmdline: string): string[]
     ...['-chardev', `file,id=console,path=${join(folder, 'console')}`, '-serial', 'chardev:console'],
     ...['-chardev', `socket,id=agent,path=${join(folder, 'agent.sock')},server=on,wait=off`],
     ...['-device', 'virtio-serial-pci', '-device', 'virtserialport,nr=1,chardev=agent,name=husk.agent.0'],
-    ...['-chardev', `socket,id=stream,path=${join(folder, 'stream.sock')},server=on,wait=off`],
+    ...['-chardev', `socket,id=stream,path=${join(folder, 'bulk.sock')},server=on,wait=off`],
     ...['-device', 'virtserialport,nr=2,chardev=stream,name=husk.stream.0'],
     ...['-chardev', `socket,id=test,path=${join(folder, 'test.sock')},server=on,wait=off`],
     ...['-device', 'virtserialport,nr=4,chardev=test,name=husk.test.0'],

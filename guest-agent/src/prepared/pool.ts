@@ -19,6 +19,7 @@ import { closeWriters, type OpenFifo } from '../fifos.ts';
 import { OutputStream } from '../output-stream.ts';
 import type { Pod } from '../pod.ts';
 import { filterKey, type Plan, planFor, preparedSpec, stageProgram } from './plan.ts';
+import { rehearse } from './rehearsal.ts';
 
 /** A pod has one container, often with a sidecar. */
 const wanted = 2;
@@ -110,12 +111,24 @@ export class PreparedContainers {
   }
 
   async #fill(): Promise<void> {
-    await this.#rehearse();
+    await this.#keepFilter();
+    if (this.#pod.settings.template) await this.#rehearse();
     while (this.#ready.length < wanted && !this.#pod.configured) this.#ready.push(await this.#prepare());
   }
 
-  /** One container as the OCI runtime makes it, for its filter, and so that all it needs is in memory. */
   async #rehearse(): Promise<void> {
+    this.#ready.push(await this.#prepare());
+    try {
+      await rehearse(this.#pod);
+      this.#log.info({}, 'rehearsed');
+    } catch (caught) {
+      // The clones will only be slower.
+      this.#log.warn({ error: describeError(caught) }, 'no rehearsal');
+    }
+  }
+
+  /** One container as the OCI runtime makes it, for its filter, and so that all it needs is in memory. */
+  async #keepFilter(): Promise<void> {
     if (this.#pod.configured) return;
     const { folder, spec, id } = await this.#bundle();
     spec.linux.seccomp = defaultSeccompProfile(defaultCapabilities);

@@ -35,7 +35,7 @@ async function create(
   undo: UndoStack,
 ): Promise<Answer<CreateContainerResponse>> {
   const { containerId: id } = request;
-  if (pod.configured === undefined)
+  if (pod.configured === undefined && !pod.rehearsing)
     throw new HuskError('failed-precondition', `create container "${id}": the sandbox is not configured yet`);
   if (pod.containers.has(id)) throw new HuskError('already-exists', `create container "${id}": it is there already`);
   const hostSpec = parseSpec(request.specJson);

@@ -60,7 +60,8 @@ test('only a template maps its memory shared, and only what boots has a kernel',
   assert.equal(has('template', 'share=on'), true);
   assert.equal(has('clone', 'share=on'), false);
   assert.equal(has('cold', '/fd/3'), false);
-  assert.equal(has('cold', '-append console=ttyS0'), true);
+  assert.equal(has('cold', '-append console=ttyS0 mitigations=off husk.emulated '), true);
+  assert.equal(has('template', '-append console=ttyS0 mitigations=off husk.emulated husk.template '), true);
   assert.equal(has('clone', '-kernel'), false);
 });
 

@@ -103,8 +103,12 @@ function kernel(cmdline: string): string[] {
  */
 const emulatedCmdline = 'mitigations=off husk.emulated';
 
-function cmdlineFor({ accelerator, cmdline }: Pick<ArgvSpec, 'accelerator' | 'cmdline'>): string {
-  return accelerator === 'tcg' ? `${cmdline} ${emulatedCmdline}` : cmdline;
+/** `husk.template` makes the agent do ahead what every clone would. */
+function cmdlineFor({ accelerator, mode, cmdline }: Pick<ArgvSpec, 'accelerator' | 'mode' | 'cmdline'>): string {
+  const words = [cmdline];
+  if (accelerator === 'tcg') words.push(emulatedCmdline);
+  if (mode === 'template') words.push('husk.template');
+  return words.join(' ');
 }
 
 const channels = [
