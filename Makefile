@@ -25,7 +25,7 @@ C_PROGRAMS := $(patsubst %.c,build/bin/husk-%,$(notdir $(C_SOURCES))) build/bin/
 SHARE_SOURCES := $(wildcard src/volumes/c/*.c)
 
 .PHONY: help setup proto lint-config format check unit integration test demo guest-image programs build-c \
-	conformance conformance-labelled crictl bench install clean
+	conformance conformance-labelled crictl bench compat install clean
 
 help: ## List the commands
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r name text; do \
@@ -99,6 +99,9 @@ BENCH_FLAGS = $(if $(QUICK),--quick) $(if $(ONLY),--only=$(ONLY)) $(if $(SET),--
 # HOST=user@machine: over there.
 bench: setup $(if $(HOST),,programs guest-image) ## Measure beside containerd: 20 minutes, or QUICK=1 in 3 (test/bench/README.md)
 	@node test/bench/main.ts $(BENCH_FLAGS)
+
+compat: setup programs guest-image ## Compare containers with runC's, and write docs/compatibility.md; RUNTIMES=native
+	@node test/compat/main.ts $(if $(RUNTIMES),--runtimes '$(RUNTIMES)')
 
 install: setup programs guest-image ## Install into DESTDIR/PREFIX (default /usr)
 	@tools/install.sh '$(DESTDIR)' '$(PREFIX)'
