@@ -39,6 +39,7 @@ export interface PodWish {
   readonly image: string;
   /** Runs on the host's kernel: privileged. */
   readonly privileged?: boolean;
+  readonly mounts?: readonly { readonly hostPath: string; readonly containerPath: string }[];
 }
 
 /** Longer than any run; the container ends with its pod. */
@@ -77,6 +78,7 @@ export async function startPod(subject: Subject, wish: PodWish, signal: AbortSig
     image: { image: wish.image },
     command: ['/bin/sleep', String(sleepSeconds)],
     logPath: `${config.metadata?.name}.log`,
+    mounts: wish.mounts ?? [],
     linux,
   };
   const created = await timed(() =>

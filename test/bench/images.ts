@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { gzip } from 'node:zlib';
 import { echoServer } from '../fixtures/echo-server.ts';
-import { type BuiltImage, buildImage, busyboxTar, sha256, tarOf } from '../fixtures/oci-image.ts';
+import { type BuiltImage, buildImage, busyboxTar, type Entry, sha256, tarOf } from '../fixtures/oci-image.ts';
 import { pushImage, type TestRegistry } from '../fixtures/registry.ts';
 
 const megabyte = 1_000_000;
@@ -13,9 +13,13 @@ const config = { Cmd: ['sh'], Env: ['PATH=/usr/sbin:/usr/bin:/sbin:/bin'] };
 const compress = promisify(gzip);
 
 /** Names an image that no runtime has seen: busybox, with a layer of its own on top. */
-export async function freshImage(registry: TestRegistry, purpose: string): Promise<string> {
+export async function freshImage(
+  registry: TestRegistry,
+  purpose: string,
+  extra: readonly Entry[] = [],
+): Promise<string> {
   const name = `bench/${purpose}-${randomBytes(6).toString('hex')}`;
-  const own = tarOf([{ name: 'etc/bench', data: name }]);
+  const own = tarOf([{ name: 'etc/bench', data: name }, ...extra]);
   await pushImage(registry, `${name}:1`, buildImage([{ tar: busyboxTar() }, { tar: own }], { config }));
   return `docker.io/${name}:1`;
 }

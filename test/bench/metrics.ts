@@ -1,5 +1,7 @@
 /** The metrics with their targets: the rows of the report, in its order. */
 
+import { volumeMetrics } from './volume-metrics.ts';
+
 /** How a metric is judged. */
 export type Judge =
   /** Median of husk over median of the peer. */
@@ -10,7 +12,7 @@ export type Judge =
 export interface Metric {
   readonly id: string;
   readonly title: string;
-  readonly unit: 'ms' | 'pods/s' | 'MB' | '%' | '×' | 's' | 'KiB/s' | 'MB/s';
+  readonly unit: 'ms' | 'pods/s' | 'MB' | '%' | '×' | 's' | 'KiB/s' | 'MB/s' | 'op/s';
   readonly judge: Judge;
   readonly target?: number;
   readonly stretch?: number;
@@ -139,5 +141,6 @@ export const metrics: readonly Metric[] = [
       judge: ratio,
     }),
   ),
+  ...volumeMetrics,
   { id: 'vm-cpu', title: 'CPU time of a VM process until its pod is ready', unit: 'ms', judge: value },
 ];

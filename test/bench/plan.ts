@@ -2,7 +2,17 @@
 import { HuskError } from '../../src/base/errors.ts';
 
 /** The parts of a run, in the order in which they run. */
-export const sectionNames = ['pods', 'native', 'clone', 'burst', 'scale', 'pull', 'streams', 'critest'] as const;
+export const sectionNames = [
+  'pods',
+  'native',
+  'clone',
+  'burst',
+  'scale',
+  'pull',
+  'streams',
+  'volumes',
+  'critest',
+] as const;
 export type SectionName = (typeof sectionNames)[number];
 
 export interface Plan {
@@ -26,6 +36,7 @@ export interface Plan {
     readonly slow: number;
     readonly slowMs: number;
   };
+  readonly volumes: { readonly mib: number; readonly files: number; readonly rounds: number };
   readonly critest: { readonly samples: number };
   /** How long the machine is looked at before the run. */
   readonly calmMs: number;
@@ -41,6 +52,7 @@ const plans: Readonly<Record<Plan['name'], Omit<Plan, 'name' | 'sections'>>> = {
     scale: { pods: 100, idleMs: 60_000, reads: 50 },
     pull: { layers: 10, layerMb: 50, rounds: 3 },
     streams: { megabytes: 1_000, rounds: 3, execs: 10, slow: 100, slowMs: 5_000 },
+    volumes: { mib: 256, files: 1000, rounds: 3 },
     critest: { samples: 10 },
     calmMs: 5_000,
   },
@@ -53,6 +65,7 @@ const plans: Readonly<Record<Plan['name'], Omit<Plan, 'name' | 'sections'>>> = {
     scale: { pods: 12, idleMs: 8_000, reads: 20 },
     pull: { layers: 10, layerMb: 5, rounds: 1 },
     streams: { megabytes: 64, rounds: 2, execs: 3, slow: 20, slowMs: 2_000 },
+    volumes: { mib: 32, files: 100, rounds: 1 },
     critest: { samples: 2 },
     calmMs: 2_000,
   },
@@ -65,6 +78,7 @@ const plans: Readonly<Record<Plan['name'], Omit<Plan, 'name' | 'sections'>>> = {
     scale: { pods: 2, idleMs: 500, reads: 2 },
     pull: { layers: 2, layerMb: 1, rounds: 1 },
     streams: { megabytes: 2, rounds: 1, execs: 1, slow: 2, slowMs: 200 },
+    volumes: { mib: 1, files: 10, rounds: 1 },
     critest: { samples: 1 },
     calmMs: 600,
   },

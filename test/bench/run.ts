@@ -18,6 +18,7 @@ import { measurePods } from './sections/pods.ts';
 import { measurePull } from './sections/pull.ts';
 import { measureScale } from './sections/scale.ts';
 import { measureStreams } from './sections/streams.ts';
+import { measureVolumes } from './sections/volumes.ts';
 import { startContainerd } from './subjects/containerd.ts';
 import { type HuskSubject, startHusk } from './subjects/husk.ts';
 import type { Subject } from './subjects/subject.ts';
@@ -40,6 +41,7 @@ const sections: Readonly<Record<SectionName, (bench: Bench) => Promise<void>>> =
   scale: measureScale,
   pull: measurePull,
   streams: measureStreams,
+  volumes: measureVolumes,
   critest: measureCritest,
 };
 
