@@ -71,9 +71,9 @@ build/bin/husk-%: %.c src/jail/c/sparse.h $(wildcard guest-agent/c/*.h src/nativ
 	@printf 'programs: %s\n' '$@'
 	@$(CC) $(CFLAGS) -o $@ $< $(LDFLAGS)
 
-build/bin/husk-share: $(SHARE_SOURCES) src/volumes/c/share.h Makefile | build-dir
+build/bin/husk-share: $(SHARE_SOURCES) $(wildcard src/volumes/c/*.h) Makefile | build-dir
 	@printf 'build-c: %s\n' '$@'
-	@$(CC) $(CFLAGS) -o $@ $(SHARE_SOURCES) $(LDFLAGS)
+	@$(CC) $(CFLAGS) -D_GNU_SOURCE -o $@ $(SHARE_SOURCES) $(LDFLAGS)
 
 .PHONY: build-dir
 build-dir: setup

@@ -27,19 +27,18 @@ export const bootModules = [
   'ext4',
   'overlay',
   'squashfs',
-  '9p',
-  '9pnet_fd',
+  'fuse',
+  'virtio_scsi',
+  'sd_mod',
 ] as const;
 
 /** Kept in the root and loaded by the kernel when something asks for them. */
 export const onDemandModules = [
-  '9pnet_virtio',
   'af_packet',
   'binfmt_misc',
   'br_netfilter',
   'bridge',
   'dummy',
-  'fuse',
   'ip6_tables',
   'ip_tables',
   'iptable_filter',
@@ -67,6 +66,7 @@ export const onDemandModules = [
   'xt_conntrack',
   'xt_nat',
   'xt_tcpudp',
+  'xfs',
 ] as const;
 
 /** Programs of Debian packages, with the place they get in the image. */

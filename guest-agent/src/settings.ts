@@ -16,8 +16,8 @@ export interface Settings {
   readonly pausePath: string;
   /** husk-shift, which gives files to the ids of a user namespace. */
   readonly shiftPath: string;
-  /** husk-9p, which mounts the file server. */
-  readonly ninePath: string;
+  /** husk-files, which mounts the file server. */
+  readonly filesPath: string;
   /** File with the version of the guest image. */
   readonly imageVersionFile: string;
   /** Mount point of cgroup v2. */
@@ -41,7 +41,7 @@ export const guestSettings: Settings = {
   execPath: '/usr/lib/husk/husk-exec',
   pausePath: '/usr/lib/husk/husk-pause',
   shiftPath: '/usr/lib/husk/husk-shift',
-  ninePath: '/usr/lib/husk/husk-9p',
+  filesPath: '/usr/lib/husk/husk-files',
   imageVersionFile: '/usr/lib/husk/image',
   cgroupRoot: '/sys/fs/cgroup',
   etcDir: '/run/etc',

@@ -1,6 +1,7 @@
 /** A hypervisor without virtual machines, for tests: the same contract, nothing behind it. */
 import { HuskError } from '../base/errors.ts';
 import type {
+  BlockDevice,
   Hypervisor,
   HypervisorInfo,
   LayerFile,
@@ -33,6 +34,11 @@ class FakeVm implements Vm {
     if (!this.#alive)
       return Promise.reject(new HuskError('unavailable', `attach layers to VM "${this.ref.id}": it has ended`));
     return Promise.resolve(layers.map((layer) => this.#place(layer)));
+  }
+
+  attachBlock({ path }: BlockDevice): Promise<string> {
+    if (this.#alive) return Promise.resolve(`disk-${path.length}`);
+    return Promise.reject(new HuskError('unavailable', `plug a disk into VM "${this.ref.id}": it has ended`));
   }
 
   consoleTail(): Promise<string> {

@@ -55,6 +55,13 @@ export interface LayerRange {
   readonly sizeBytes: number;
 }
 
+/** A disk of the host that a pod was given. */
+export interface BlockDevice {
+  /** Resolved: opened without following a link in the last place. */
+  readonly path: string;
+  readonly readonly: boolean;
+}
+
 export interface VmExit {
   /** Why, as far as it is known: `signal 9`, `exit code 1`, `guest panic`, `guest power off`. */
   readonly reason: string;
@@ -71,6 +78,8 @@ export interface Vm {
    * their place, and a file attached twice is attached once. Returns the place of each.
    */
   attachLayers(layers: readonly LayerFile[], signal?: AbortSignal): Promise<LayerRange[]>;
+  /** Plugs in a block device of the host, once however often it is asked for; the serial that the guest finds it by. */
+  attachBlock(device: BlockDevice, signal?: AbortSignal): Promise<string>;
   /** The end of the guest's console, for error messages. */
   consoleTail(): Promise<string>;
   /** Ends the process and waits until it is gone. Gone already: success. */

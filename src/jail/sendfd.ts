@@ -29,6 +29,22 @@ export async function sendFiles(
   return sets;
 }
 
+/**
+ * Opens a block device, for writing where asked, and gives it to QEMU.
+ * @returns as {@link sendFiles}
+ * @throws HuskError `internal`, `data-loss` when QEMU's answer makes no sense
+ */
+export async function sendDisk(
+  sendfd: string,
+  fdSocket: string,
+  { path, readonly }: { readonly path: string; readonly readonly: boolean },
+  signal?: AbortSignal,
+): Promise<number> {
+  const access = readonly ? 'ro' : 'rw';
+  const output = await run(sendfd, [fdSocket, 'add-disk', access, path], { timeoutMs, signal, stage: 'send-disk' });
+  return setNumber(output.trim());
+}
+
 function setNumber(line: string): number {
   const match = /"fdset-id": ?(\d{1,7})\b/.exec(line);
   const set = match === null ? Number.NaN : Number(match[1]);

@@ -64,8 +64,9 @@ export function createContainer(input: CreateInput): Promise<Pick<ContainerStatu
       ...(options.foreground === true ? { foreground: true } : {}),
     };
     const call = { timeoutMs: options.deadlines.agentCallMs, signal };
-    const answer = await pod.volumes.with({ mounts: config.mounts, images: input.volumeImages }, (made) =>
-      pod.agent.createContainer({ ...request, ...made }, call),
+    const answer = await pod.volumes.with(
+      { mounts: config.mounts, devices: config.devices, images: input.volumeImages },
+      (made) => pod.agent.createContainer({ ...request, ...made }, call),
     );
     await options.failpoints.hit('create.container');
     const resolved = answer.user;

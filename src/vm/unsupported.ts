@@ -6,9 +6,6 @@ const hint = 'run the pod with RuntimeClass handler "native"';
 
 /** @throws HuskError `unimplemented` that names the first field asked for in vain */
 export function refuseWhatVmsLack(config: ContainerConfig): void {
-  const [device] = config.devices;
-  if (device !== undefined)
-    throw refusal(`config.devices "${device.hostPath.slice(0, 200)}": a VM has no devices of the host`);
   const [cdi] = config.CDIDevices;
   if (cdi !== undefined)
     throw refusal(`config.CDI_devices "${cdi.name.slice(0, 200)}": a VM has no devices of the host`);

@@ -34,6 +34,7 @@ export function vmVolumes(
   const volumes = new PodVolumes({
     put: (volume) => agent.putVolume({ volume }, { timeoutMs: options.deadlines.agentCallMs }),
     attachImage: (mount, image) => attachImage(vm, mount, image),
+    attachBlock: (path, readonly) => vm.attachBlock({ path, readonly }),
     share: async (share) => {
       running ??= ShareServer.start(shareSpec(options, record)).then(watched);
       // One that could not be started is tried again by the next container.

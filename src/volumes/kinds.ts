@@ -25,8 +25,8 @@ export type VolumeKind =
   | { readonly kind: 'memory'; readonly path: string; readonly sizeBytes: number }
   /** The host's own files, live. */
   | { readonly kind: 'share'; readonly path: string }
-  /** A disk. */
-  | { readonly kind: 'block'; readonly path: string };
+  /** A disk; with a file system that the guest mounts, or given as it is. */
+  | { readonly kind: 'block'; readonly path: string; readonly fsType: string; readonly options: readonly string[] };
 
 /** A single file up to this size is copied when it is only read. */
 export const maxPushedFileBytes = 1024 * 1024;
@@ -48,7 +48,7 @@ export function volumeKind(mount: Pick<Mount, 'hostPath' | 'readonly'>, facts: H
   const { path, type } = facts;
   switch (type) {
     case 'block':
-      return { kind: 'block', path };
+      return { kind: 'block', path, fsType: '', options: [] };
     case 'folder': {
       const plugin = podVolume.exec(mount.hostPath)?.[1] ?? '';
       if (plugin === 'empty-dir' && facts.tmpfsBytes !== undefined)

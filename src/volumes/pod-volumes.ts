@@ -2,11 +2,11 @@
 import type { FileHandle } from 'node:fs/promises';
 import { HuskError, isKind } from '../base/errors.ts';
 import type { Volume, VolumeMount } from '../gen/agent/v1/agent.ts';
-import { type Mount, MountPropagation } from '../gen/cri/v1/api.ts';
+import { type Device, type Mount, MountPropagation } from '../gen/cri/v1/api.ts';
 import type { Image } from '../pod/image-view.ts';
 import { mappedBy } from '../pod/user-namespace.ts';
-import { type ClassifiedMount, classifyMount } from './classify.ts';
-import type { HostFacts } from './kinds.ts';
+import { type ClassifiedMount, classifyDevice, classifyMount } from './classify.ts';
+import type { HostFacts, VolumeKind } from './kinds.ts';
 import type { Share } from './share-server.ts';
 import { openTree, readTree } from './snapshot.ts';
 import { type TreeWatch, watchTree } from './watch.ts';
@@ -23,6 +23,8 @@ export interface VolumeHost {
   ): Promise<{ readonly imageId: string; readonly layers: ImageLayers }>;
   /** Lets the pod's file server show a path; the name it has there. Starts the server when there is none. */
   share(share: Share): Promise<string>;
+  /** Plugs a block device into the VM; its serial there. */
+  attachBlock(path: string, readonly: boolean): Promise<string>;
   /** A copy could not be brought up to date; it is tried again. */
   failed(path: string, caught: unknown): void;
 }
@@ -31,6 +33,7 @@ type ImageLayers = Extract<Volume['kind'], { $case: 'image' }>['value']['layers'
 /** What a container asks for. */
 export interface VolumeWish {
   readonly mounts: readonly Mount[];
+  readonly devices: readonly Device[];
   /** Images that mounts name, by the name in the mount. */
   readonly images: ReadonlyMap<string, Image>;
 }
@@ -67,8 +70,8 @@ export class PodVolumes {
    * @throws HuskError for a mount that cannot be, naming it, and what `create` throws
    */
   async with<T>(wish: VolumeWish, create: (made: ContainerVolumes) => Promise<T>): Promise<T> {
-    const { mounts } = wish;
-    if (mounts.length === 0) return create({ volumes: [], mounts: [] });
+    const { mounts, devices } = wish;
+    if (mounts.length === 0 && devices.length === 0) return create({ volumes: [], mounts: [] });
     return this.#inTurn(async () => {
       const volumes = new Map<string, Volume[]>();
       const asked: VolumeMount[] = [];
@@ -76,6 +79,12 @@ export class PodVolumes {
         const { id, states, subPath } = await this.#volumeOf(mount, wish.images);
         volumes.set(id, states);
         asked.push(volumeMount(mount, id, subPath));
+      }
+      for (const device of devices) {
+        const states = await this.#statesOf(await classifyDevice(device));
+        const { id } = states[0] as Volume;
+        volumes.set(id, states);
+        asked.push(deviceMount(device, id));
       }
       return create({ volumes: await this.#inline([...volumes.values()]), mounts: asked });
     });
@@ -135,11 +144,7 @@ export class PodVolumes {
       case 'share':
         return [await this.#shareOf(mount, facts)];
       case 'block':
-        throw new HuskError(
-          'unimplemented',
-          `config.mounts "${mount.containerPath.slice(0, 200)}": "${volume.path.slice(0, 200)}" is a block device; VM pods cannot be given it as a mount`,
-          { stage: 'volumes', hint: 'run the pod with RuntimeClass handler "native"' },
-        );
+        return [await this.#diskOf(mount, volume)];
     }
   }
 
@@ -164,6 +169,23 @@ export class PodVolumes {
     const mapped = mappedBy(mount.uidMappings, mount.gidMappings);
     const name = await this.#host.share({ path, isFile: type === 'file', access, hostToContainer, mapped });
     return { id: volumeId('share', name), kind: { $case: 'share', value: { name } }, idMapped: isMapped(mount) };
+  }
+
+  /**
+   * A disk that one container may only read is another disk than the same one written: the host sees to it. A file
+   * system is mounted once; which containers may write to it the guest decides.
+   */
+  async #diskOf(mount: Mount, { path, fsType, options }: Extract<VolumeKind, { kind: 'block' }>): Promise<Volume> {
+    const readonly = fsType === '' ? mount.readonly : options.includes('ro');
+    if (fsType !== '' && isMapped(mount))
+      throw new HuskError(
+        'unimplemented',
+        `config.mounts "${mount.containerPath.slice(0, 200)}": ids of a file system on a disk cannot be mapped`,
+        { stage: 'volumes' },
+      );
+    const serial = await this.#host.attachBlock(path, readonly);
+    const value = { serial, fsType, options: [...options], readonly };
+    return { id: volumeId('block', `${serial} ${fsType}`), kind: { $case: 'block', value }, idMapped: false };
   }
 
   /** What fits goes with the container; what does not goes ahead of it. */
@@ -231,6 +253,21 @@ function volumeMount(mount: Mount, volumeId: string, subPath: string): VolumeMou
     readonly: mount.readonly,
     recursiveReadonly: mount.recursiveReadOnly,
     createSubPath: subPath !== '' && !isImage,
+    deviceAccess: '',
+  };
+}
+
+function deviceMount({ containerPath, permissions }: Device, volumeId: string): VolumeMount {
+  const deviceAccess = permissions || 'rwm';
+  const readonly = !deviceAccess.includes('w');
+  return {
+    volumeId,
+    subPath: '',
+    containerPath,
+    readonly,
+    recursiveReadonly: false,
+    createSubPath: false,
+    deviceAccess,
   };
 }
 

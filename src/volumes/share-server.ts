@@ -14,7 +14,7 @@ import type { UserNamespace } from '../pod/user-namespace.ts';
 export interface ShareServerSpec {
   /** The compiled husk-share. */
   readonly program: string;
-  /** QEMU's socket of the VM's 9P port. */
+  /** QEMU's socket of the VM's port for files. */
   readonly socket: string;
   /** The pod's state folder: root's. */
   readonly stateFolder: string;

@@ -1,4 +1,6 @@
 /** Short ways to say what a test wants of a pod. */
+import { readFile } from 'node:fs/promises';
+import { sleep } from '../../src/base/deadline.ts';
 import {
   ContainerConfig,
   CreateContainerRequest,
@@ -85,4 +87,14 @@ export async function inBatches<T>(count: number, atATime: number, work: (index:
     results.push(...(await Promise.all(indexes.map(work))));
   }
   return results;
+}
+
+/** Waits until a container's log ends with a line; at most a minute. */
+export async function waitForLog(path: string, line: string): Promise<void> {
+  for (let tries = 0; tries < 600; tries += 1) {
+    const text = await readFile(path, 'utf8').catch(() => '');
+    if (logContent(text).endsWith(`${line}\n`)) return;
+    await sleep(100);
+  }
+  throw new Error(`"${line}" did not come in ${path}: ${await readFile(path, 'utf8').catch(String)}`);
 }

@@ -5,13 +5,13 @@ import { createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ShareServer } from '../../src/volumes/share-server.ts';
-import { NineP } from './nine-p.ts';
+import { FuseClient } from './fuse-client.ts';
 
 export const shareProgram: string = join(import.meta.dirname, '../../build/bin/husk-share');
 
 export interface SharedFolder extends AsyncDisposable {
   readonly server: ShareServer;
-  readonly client: NineP;
+  readonly client: FuseClient;
   /** Of the test: its state lies here. */
   readonly folder: string;
 }
@@ -24,7 +24,7 @@ export async function startShare(cgroupPaths: readonly string[] = []): Promise<S
   await once(listener, 'listening');
   const connected = once(listener, 'connection');
   const server = await ShareServer.start({ program: shareProgram, socket, stateFolder: folder, cgroupPaths });
-  const client = new NineP((await connected)[0] as Socket);
+  const client = new FuseClient((await connected)[0] as Socket);
   return {
     server,
     client,

@@ -21,10 +21,21 @@ import { afterEach, beforeEach, test } from 'node:test';
 import { isAlive, readIdentity } from '../../src/jail/process.ts';
 import type { Share } from '../../src/volumes/share-server.ts';
 import { ShareServer } from '../../src/volumes/share-server.ts';
-import { type NineP, t, text, u8, u16, u32, u64 } from '../helpers/nine-p.ts';
+import { text, u16, u32, u64 } from '../helpers/fields.ts';
+import { type FuseClient, op, rootNode } from '../helpers/fuse-client.ts';
 import { type SharedFolder, startShare } from '../helpers/share.ts';
 
-const errno = { EPERM: 1, ENOENT: 2, ENXIO: 6, EBADF: 9, EEXIST: 17, ENOTDIR: 20, EINVAL: 22, EROFS: 30, ELOOP: 40 };
+const errno = {
+  EPERM: 1,
+  ENOENT: 2,
+  EINTR: 4,
+  ENXIO: 6,
+  EAGAIN: 11,
+  ENOTDIR: 20,
+  EINVAL: 22,
+  EROFS: 30,
+  ENAMETOOLONG: 36,
+};
 const share = (path: string, more: Partial<Share> = {}): Share => ({
   path,
   isFile: false,
@@ -37,15 +48,14 @@ const failed = (code: number) => (caught: unknown) => (caught as { errno?: numbe
 let host: string;
 let data: string;
 let subject: SharedFolder;
-let root: number;
-let client: NineP;
+let client: FuseClient;
 beforeEach(async () => {
   host = mkdtempSync(join(tmpdir(), 'husk-host-'));
   data = join(host, 'data');
   mkdirSync(data);
   subject = await startShare();
   client = subject.client;
-  root = await client.start();
+  await client.start();
 });
 afterEach(async () => {
   await subject[Symbol.asyncDispose]();
@@ -59,16 +69,20 @@ test('files are read, written, listed and owned as the guest says', async () => 
   symlinkSync('/etc/passwd', join(data, 'link'));
   assert.equal(await subject.server.add(share(data)), 'd0');
   assert.equal(await subject.server.add(share(data)), 'd0', 'again is the same');
-  assert.deepEqual((await client.list(root, 'd0')).toSorted(), ['.', '..', 'a', 'link', 'sub']);
-  const file = await client.open(root, ['d0', 'a'], 2);
+  const folder = await client.walk(rootNode, 'd0');
+  for (const request of [op.readdir, op.readdirplus])
+    assert.deepEqual((await client.list(folder, request)).toSorted(), ['.', '..', 'a', 'link', 'sub']);
+  const file = await client.open(await client.walk(folder, 'a'), 2);
   assert.equal((await client.read(file, 0, 100)).toString(), 'hello');
-  await client.write(file, 5, Buffer.from(' there'));
+  assert.equal(await client.write(file, 5, Buffer.from(' there')), 6);
   assert.equal(readFileSync(join(data, 'a'), 'utf8'), 'hello there');
-  const user = await client.attach(1000);
-  const folder = await client.walk(user, 'd0', 'sub');
-  await client.create(folder, 'mine', { mode: 0o640, gid: 2000 });
-  await client.must(t.mkdir, u32(folder), text('dir'), u32(0o750), u32(3000));
-  await client.must(t.symlink, u32(folder), text('s'), text('../../out'), u32(4000));
+  Object.assign(client, { uid: 1000, gid: 2000 });
+  const sub = await client.walk(folder, 'sub');
+  await client.create(sub, 'mine', 0o640);
+  client.gid = 3000;
+  await client.must(op.mkdir, sub, u32(0o750), u32(0), text('dir'));
+  client.gid = 4000;
+  await client.must(op.symlink, sub, text('s'), text('../../out'));
   const owner = (name: string): number[] => [
     lstatSync(join(data, 'sub', name)).uid,
     lstatSync(join(data, 'sub', name)).gid,
@@ -82,57 +96,80 @@ test('files are read, written, listed and owned as the guest says', async () => 
     ],
   );
   assert.equal(readlinkSync(join(data, 'sub/s')), '../../out');
-  const link = await client.must(t.readlink, u32(await client.walk(root, 'd0', 'link')));
-  assert.equal(link.subarray(2).toString(), '/etc/passwd');
+  assert.equal((await client.must(op.readlink, await client.walk(folder, 'link'))).toString(), '/etc/passwd');
 });
 
-test('attributes, renames, links, extended attributes and locks', async () => {
+test('attributes, renames, links and extended attributes', async () => {
   writeFileSync(join(data, 'a'), '0123456789');
   await subject.server.add(share(data));
-  const folder = await client.walk(root, 'd0');
-  const file = await client.walk(root, 'd0', 'a');
-  const times = [u64(1), u64(0), u64(2), u64(0)];
-  await client.must(t.setattr, u32(file), u32(0x1ff), u32(0o600), u32(7), u32(8), u64(4), ...times);
+  const folder = await client.walk(rootNode, 'd0');
+  const file = await client.walk(folder, 'a');
+  const set = await client.setattr(file, { valid: 0x3f, mode: 0o600, uid: 7, gid: 8, size: 4, times: [1, 2] });
+  assert.equal(set?.errno, 0);
   const stats = statSync(join(data, 'a'));
   assert.deepEqual([stats.mode & 0o7777, stats.uid, stats.gid, stats.size, stats.mtimeMs], [0o600, 7, 8, 4, 2000]);
-  await client.must(t.link, u32(folder), u32(file), text('b'));
-  await client.must(t.renameat, u32(folder), text('b'), u32(folder), text('c'));
+  await client.must(op.link, folder, u64(file), text('b'));
+  assert.equal(await client.walk(folder, 'b'), file, 'one file is one node');
+  await client.must(op.rename, folder, u64(folder), text('b'), text('c'));
   assert.equal(statSync(join(data, 'c')).ino, stats.ino);
-  const value = await client.walk(file);
-  await client.must(t.xattrcreate, u32(value), text('user.husk'), u64(3), u32(0));
-  await client.write(value, 0, Buffer.from('abc'));
-  await client.clunk(value);
-  const back = client.fid();
-  assert.equal((await client.must(t.xattrwalk, u32(file), u32(back), text('user.husk'))).readUInt32LE(0), 3);
-  assert.equal((await client.read(back, 0, 10)).toString(), 'abc');
-  const lock = async (fid: number, type: number): Promise<number> =>
-    (await client.must(t.lock, u32(fid), u8(type), u32(0), u64(0), u64(0), u32(1), text('x'))).readUInt8(0);
-  const [one, two] = [await client.open(root, ['d0', 'a'], 2), await client.open(root, ['d0', 'a'], 2)];
-  assert.deepEqual([await lock(one, 1), await lock(two, 1), await lock(one, 2), await lock(two, 1)], [0, 1, 0, 0]);
-  await client.must(t.unlinkat, u32(folder), text('c'), u32(0));
+  await client.must(op.setxattr, file, u32(3), u32(0), text('user.husk'), Buffer.from('abc'));
+  const value = await client.must(op.getxattr, file, u32(10), u32(0), text('user.husk'));
+  assert.equal(value.toString(), 'abc');
+  await client.must(op.unlink, folder, text('c'));
   assert.equal(existsSync(join(data, 'c')), false);
+  const handle = await client.open(file, 0);
+  await client.must(op.unlink, folder, text('a'));
+  assert.equal((await client.read(handle, 0, 10)).toString(), '0123', 'what is open stays');
 });
 
-test('a read-only share cannot be written by any message; a file is shared alone', async () => {
+test('a lock is the host’s; one who waits gets it, or is interrupted', async () => {
+  writeFileSync(join(data, 'a'), '');
+  await subject.server.add(share(data));
+  const file = await client.walk(rootNode, 'd0', 'a');
+  const [one, two] = [await client.open(file, 2), await client.open(file, 2)];
+  const lock = (handle: bigint, kind: number): Buffer[] => [
+    ...[u64(handle), u64(1), u64(0), u64(0), u32(kind), u32(0), u32(1), u32(0)],
+  ];
+  const [exclusive, none] = [1, 2];
+  await client.must(op.setlk, file, ...lock(one, exclusive));
+  assert.equal((await client.call(op.setlk, file, ...lock(two, exclusive)))?.errno, errno.EAGAIN);
+  const interrupted = client.ask(op.setlkw, file, ...lock(two, exclusive));
+  void client.ask(op.interrupt, 0n, u64(interrupted.unique));
+  assert.equal((await interrupted.answer)?.errno, errno.EINTR);
+  const waiting = client.ask(op.setlkw, file, ...lock(two, exclusive));
+  assert.equal((await client.read(one, 0, 1)).length, 0, 'others are served meanwhile');
+  await client.must(op.setlk, file, ...lock(one, none));
+  assert.equal((await waiting.answer)?.errno, 0);
+  assert.throws(() => execFileSync('flock', ['-n', join(data, 'a'), 'true']));
+});
+
+test('a read-only share cannot be written by any request, though the same folder can be by another', async () => {
   writeFileSync(join(data, 'a'), 'x');
   writeFileSync(join(host, 'beside'), 'y');
+  assert.equal(await subject.server.add(share(data)), 'd0');
+  await client.walk(rootNode, 'd0', 'a');
   const folderName = await subject.server.add(share(data, { access: 'ro' }));
   const fileName = await subject.server.add(share(join(data, 'a'), { isFile: true, access: 'ro' }));
-  assert.deepEqual([folderName, fileName], ['d0', 'f0']);
-  const folder = await client.walk(root, 'd0');
-  const file = await client.walk(root, 'f0');
+  assert.deepEqual([folderName, fileName], ['d1', 'f0']);
+  const folder = await client.walk(rootNode, 'd1');
+  const below = await client.walk(folder, 'a');
+  const file = await client.walk(rootNode, 'f0');
   const attempts: (() => Promise<unknown>)[] = [
-    () => client.open(root, ['d0', 'a'], 1),
-    () => client.open(root, ['f0'], 2),
-    () => client.open(root, ['d0', 'a'], 0o1000),
+    () => client.open(below, 1),
+    () => client.open(file, 2),
+    () => client.open(below, 0o1000),
     () => client.create(folder, 'new'),
-    () => client.must(t.mkdir, u32(folder), text('new'), u32(0o755), u32(0)),
-    () => client.must(t.unlinkat, u32(folder), text('a'), u32(0)),
-    () => client.must(t.renameat, u32(folder), text('a'), u32(folder), text('b')),
-    () => client.must(t.setattr, u32(file), u32(1), u32(0), u32(0), u32(0), u64(0), u64(0), u64(0), u64(0), u64(0)),
+    () => client.create(folder, 'a', 0o644, 0o102),
+    () => client.must(op.mkdir, folder, u32(0o755), u32(0), text('new')),
+    () => client.must(op.unlink, folder, text('a')),
+    () => client.must(op.rename, folder, u64(folder), text('a'), text('b')),
+    () => client.must(op.link, folder, u64(below), text('b')),
+    () => client.must(op.setxattr, below, u32(1), u32(0), text('user.x'), Buffer.from('1')),
   ];
   for (const attempt of attempts) await assert.rejects(attempt(), failed(errno.EROFS));
-  await assert.rejects(client.create(root, 'new'), failed(errno.EROFS));
+  for (const valid of [1, 2, 8, 0x10])
+    assert.equal((await client.setattr(file, { valid }))?.errno, errno.EROFS, String(valid));
+  await assert.rejects(client.create(rootNode, 'new'), failed(errno.EROFS));
   assert.deepEqual(readdirSync(data), ['a']);
 });
 
@@ -151,7 +188,7 @@ test('mounts below are shown: later ones where HOST_TO_CONTAINER asks for it', a
     await subject.server.add(share(data, { hostToContainer: true }));
     mount('late');
     const seen = async (name: string, where: string): Promise<boolean> =>
-      (await client.list(root, name, where)).includes('inside');
+      (await client.list(await client.walk(rootNode, name, where))).includes('inside');
     assert.deepEqual([await seen('d0', 'early'), await seen('d0', 'late')], [true, false]);
     assert.deepEqual([await seen('d1', 'early'), await seen('d1', 'late')], [true, true]);
   } finally {
@@ -164,30 +201,45 @@ test('no name leads out, no device is made or opened, no fifo blocks', { timeout
   execFileSync('mkfifo', [join(data, 'fifo')]);
   execFileSync('mknod', [join(data, 'null'), 'c', '1', '3']);
   await subject.server.add(share(data));
-  const folder = await client.walk(root, 'd0');
-  for (const name of ['..', '.', '', 'a/b', '/etc', '../x', 'nul\0x', 'x'.repeat(256)]) {
-    await assert.rejects(client.walk(folder, name), failed(errno.ENOENT), name);
-    for (const type of [t.mkdir, t.lcreate]) {
-      const fields = type === t.mkdir ? [u32(0o755), u32(0)] : [u32(0o102), u32(0o644), u32(0)];
-      assert.equal((await client.call(type, u32(folder), text(name), ...fields))?.errno, errno.EINVAL, name);
-    }
+  const folder = await client.walk(rootNode, 'd0');
+  for (const name of ['..', '.', '', 'a/b', '/etc', '../x', 'x'.repeat(256)]) {
+    const code = failed(name.length > 255 ? errno.ENAMETOOLONG : errno.EINVAL);
+    await assert.rejects(client.walk(folder, name), code, name);
+    await assert.rejects(client.must(op.mkdir, folder, u32(0o755), u32(0), text(name)), code, name);
+    await assert.rejects(client.create(folder, name), code, name);
   }
-  await assert.rejects(client.walk(folder, 'out', 'passwd'), failed(errno.ENOENT));
-  assert.equal((await client.call(t.lopen, u32(await client.walk(folder, 'out')), u32(0)))?.errno, errno.ENXIO);
-  for (const name of ['fifo', 'null']) {
-    const fid = await client.walk(folder, name);
-    assert.equal((await client.call(t.lopen, u32(fid), u32(2)))?.errno, errno.ENXIO, name);
-    assert.equal(
-      (await client.call(t.lcreate, u32(folder), text(name), u32(0o102), u32(0o644), u32(0)))?.errno,
-      errno.ENXIO,
-      name,
-    );
+  const out = await client.walk(folder, 'out');
+  await assert.rejects(client.walk(out, 'passwd'), failed(errno.ENOTDIR));
+  for (const name of ['out', 'fifo', 'null']) {
+    const node = await client.walk(folder, name);
+    await assert.rejects(client.open(node, 2), failed(errno.ENXIO), name);
+    await assert.rejects(client.create(folder, name), failed(errno.ENXIO), name);
   }
   for (const type of [0o020000, 0o060000]) {
-    const asked = [u32(folder), text('dev'), u32(type | 0o666), u32(8), u32(0), u32(0)];
-    assert.equal((await client.call(t.mknod, ...asked))?.errno, errno.EPERM);
+    const asked = client.must(op.mknod, folder, u32(type | 0o666), u32(0x103), u32(0), u32(0), text('dev'));
+    await assert.rejects(asked, failed(errno.EPERM));
   }
   assert.deepEqual(readdirSync(data).toSorted(), ['fifo', 'null', 'out']);
+});
+
+test('what the guest forgets is given back, and what it never had is not found', async () => {
+  for (let index = 0; index < 100; index += 1) writeFileSync(join(data, `f${index}`), '');
+  await subject.server.add(share(data));
+  const { pid } = JSON.parse(readFileSync(join(subject.folder, 'share.json'), 'utf8')) as { pid: number };
+  const open = (): number => readdirSync(`/proc/${pid}/fd`).length;
+  const folder = await client.walk(rootNode, 'd0');
+  const before = open();
+  const nodes: bigint[] = [];
+  for (let index = 0; index < 100; index += 1) nodes.push(await client.walk(folder, `f${index}`));
+  await client.walk(folder, 'f0');
+  assert.equal(open() - before, 100);
+  for (const node of nodes) client.forget(node);
+  assert.equal((await client.call(op.getattr, nodes[0] as bigint, u32(0), u32(0), u64(0)))?.errno, 0, 'seen twice');
+  assert.equal(open() - before, 1);
+  for (const node of [nodes[1] as bigint, 0n, 70_000n, 2n ** 63n])
+    assert.notEqual((await client.call(op.getattr, node, u32(0), u32(0), u64(0)))?.errno, 0);
+  client.forget(rootNode, 1000);
+  assert.deepEqual((await client.list(folder)).length, 102);
 });
 
 test('the process has no more than it needs', async () => {
@@ -218,51 +270,93 @@ test('the process has no more than it needs', async () => {
   assert.deepEqual(mounts, ['/', '/proc']);
 });
 
+const head = (size: number, code: number): Buffer =>
+  Buffer.concat([u32(size), u32(code), u64(99), u64(1), u32(0), u32(0), u32(0), u16(0), u16(0)]);
 const garbage: readonly (readonly [string, Buffer])[] = [
-  ['a length below the head', Buffer.from([3, 0, 0, 0, 100, 0, 0])],
-  ['a length beyond the largest message', Buffer.from([0xff, 0xff, 0xff, 0x7f, 100, 0, 0])],
-  [
-    'a text longer than its message',
-    Buffer.concat([
-      u32(15).bytes,
-      u8(t.version).bytes,
-      u16(0).bytes,
-      u32(8192).bytes,
-      u16(9000).bytes,
-      Buffer.alloc(2),
-    ]),
-  ],
+  ['a length below the head', head(39, op.statfs)],
+  ['a length beyond the largest message', head(0x7fff_ffff, op.statfs)],
+  ['a name that does not end', Buffer.concat([head(44, op.lookup), Buffer.from('abcd')])],
+  ['a fixed part that is not there', head(40, op.read)],
+  ['more than the request has', Buffer.concat([head(44, op.statfs), u32(0)])],
+  ['two names of which one is there', Buffer.concat([head(42, op.symlink), text('a')])],
   [
     'a write that promises more than it brings',
-    Buffer.concat([u32(23).bytes, u8(t.write).bytes, u16(0).bytes, u32(1).bytes, u64(0).bytes, u32(1 << 19).bytes]),
+    Buffer.concat([head(80, op.write), u64(0), u64(0), u32(1 << 19), u32(0), u64(0), u32(0), u32(0)]),
+  ],
+  [
+    'a list to forget that is longer than it says',
+    Buffer.concat([head(64, op.batchForget), u32(2), u32(0), u64(2), u64(1)]),
   ],
 ];
 for (const [what, bytes] of garbage) {
   test(`a session with ${what} is ended`, async () => {
-    if (what.includes('write')) bytes.writeUInt32LE(root, 7);
-    assert.equal(await client.send(bytes), undefined);
-    assert.match(await subject.server.exited, /^exit code [12]$/);
+    assert.equal(await client.sendRaw(bytes), undefined);
+    assert.equal(await subject.server.exited, 'exit code 1');
   });
 }
 
-test('random messages are answered or end the session; nothing outside changes', async () => {
+/** The fixed part of each request in bytes, and how many names follow. */
+const shapes: readonly (readonly [number, number, number])[] = [
+  ...([
+    [op.lookup, 0, 1],
+    [op.getattr, 16, 0],
+    [op.setattr, 88, 0],
+    [op.readlink, 0, 0],
+    [op.symlink, 0, 2],
+  ] as const),
+  ...([
+    [op.mknod, 16, 1],
+    [op.mkdir, 8, 1],
+    [op.unlink, 0, 1],
+    [op.rmdir, 0, 1],
+    [op.rename, 8, 2],
+  ] as const),
+  ...([
+    [op.rename2, 16, 2],
+    [op.link, 8, 1],
+    [op.open, 8, 0],
+    [op.opendir, 8, 0],
+    [op.create, 16, 1],
+  ] as const),
+  ...([
+    [op.read, 40, 0],
+    [op.readdir, 40, 0],
+    [op.readdirplus, 40, 0],
+    [op.release, 24, 0],
+  ] as const),
+  ...([
+    [op.fsync, 16, 0],
+    [op.statfs, 0, 0],
+    [op.getxattr, 8, 1],
+    [op.listxattr, 8, 0],
+    [op.removexattr, 0, 1],
+  ] as const),
+  ...([
+    [op.setlk, 48, 0],
+    [op.fallocate, 32, 0],
+    [op.lseek, 24, 0],
+    [op.forget, 8, 0],
+    [100, 16, 1],
+  ] as const),
+];
+
+test('random requests are answered; nothing outside changes', { timeout: 60_000 }, async () => {
   writeFileSync(join(data, 'a'), 'x');
+  writeFileSync(join(host, 'beside'), 'y');
   await subject.server.add(share(data));
+  await client.walk(rootNode, 'd0', 'a');
   let seed = 7;
   const random = (below: number): number => (seed = (seed * 1_103_515_245 + 12_345) % 2 ** 31) % below;
-  const types = Object.values(t);
-  for (let count = 0; count < 300; count += 1) {
-    const body = Buffer.from(Array.from({ length: random(60) }, () => (random(3) === 0 ? random(256) : 0)));
-    const type = random(10) === 0 ? random(256) : (types[random(types.length)] as number);
-    if (type === t.version) continue;
-    const head = Buffer.concat([u32(7 + body.length).bytes, u8(type).bytes, u16(1).bytes]);
-    if ((await client.send(Buffer.concat([head, body]))) !== undefined) continue;
-    await subject[Symbol.asyncDispose]();
-    subject = await startShare();
-    client = subject.client;
-    root = await client.start();
-    await subject.server.add(share(data));
+  const names = ['a', 'b', 'd0', '..', '.', '', '../beside', 'x/y', 'user.a'];
+  for (let count = 0; count < 2000; count += 1) {
+    const [code, fixed, texts] = shapes[random(shapes.length)] as readonly [number, number, number];
+    const body = Buffer.from(Array.from({ length: fixed }, () => (random(4) === 0 ? random(256) : 0)));
+    const said = Array.from({ length: texts }, () => text(names[random(names.length)] as string));
+    const { answer } = client.ask(code, BigInt(random(5)), body, ...said);
+    if (code !== op.forget) assert.notEqual(await answer, undefined, `request ${code} ended the session`);
   }
+  assert.deepEqual(readdirSync(host).toSorted(), ['beside', 'data']);
+  assert.equal(readFileSync(join(host, 'beside'), 'utf8'), 'y');
 });
 
 test('a daemon that comes back finds the server; one that died is lost; the end leaves nothing', async () => {
@@ -292,5 +386,5 @@ test('what is not there, or is a link, is not shared; a hard link is a file like
   writeFileSync(join(host, 'one'), 'x');
   linkSync(join(host, 'one'), join(host, 'two'));
   const name = await subject.server.add(share(join(host, 'two'), { isFile: true }));
-  assert.equal((await client.read(await client.open(root, [name], 0), 0, 9)).toString(), 'x');
+  assert.equal((await client.read(await client.open(await client.walk(rootNode, name), 0), 0, 9)).toString(), 'x');
 });

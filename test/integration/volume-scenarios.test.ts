@@ -29,7 +29,7 @@ before(async () => {
   daemon = await startDaemon({ mirror: { to: registry.host, of: ['docker.io'] } });
   await daemon.cri.pullImage(PullImageRequest.fromPartial({ image: { image } }));
   outcomes.runc = await runScenarios(scenarios, byRunc(folder));
-  for (const handler of ['native', 'vm'] as const) {
+  for (const handler of ['vm', 'native'] as const) {
     const pod = inPod(daemon, image, handler);
     outcomes[handler] = await runScenarios(scenarios, pod.run);
     await pod.remove();

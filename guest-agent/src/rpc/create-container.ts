@@ -15,7 +15,7 @@ import { mountRoot, unmountRoot } from '../rootfs.ts';
 import { parseSpec } from '../spec.ts';
 import type { Answer } from '../steps.ts';
 import { checkUserIsMapped } from '../user-ids.ts';
-import { prepareMounts, releaseMounts } from '../volumes/mounts.ts';
+import { prepareMounts, releaseMounts, type VolumeParts } from '../volumes/mounts.ts';
 
 /** The paths under which the host names namespaces of the pod, and their files in /proc/PID/ns. */
 const podNamespaces: ReadonlyMap<string, string> = new Map([
@@ -50,10 +50,10 @@ async function create(
   if (pod.ids !== undefined) checkUserIsMapped(pod.ids, user);
   for (const volume of request.volumes) await pod.volumes.put(volume);
   undo.add('volume mounts', () => releaseMounts(pod, id, request.mounts));
-  const mounts = await prepareMounts(pod, id, request.mounts);
+  const parts = await prepareMounts(pod, id, request.mounts);
   const files = await writeFiles(containerPlaces(pod.settings, id).filesFolder, request.files);
   const spec = withPodNamespaces(
-    completeSpec(hostSpec, { ...completion(pod, id, user, files), mounts }),
+    withDevices(completeSpec(hostSpec, { ...completion(pod, id, user, files), mounts: parts.mounts }), parts),
     await pod.pausePid(),
   );
   await writeFile(containerPlaces(pod.settings, id).spec, JSON.stringify(spec));
@@ -91,6 +91,16 @@ function completion(
     resolvConfFile: pod.configured?.resolvConf === true ? resolvConfFile : '',
     shmFolder,
     files,
+  };
+}
+
+function withDevices(spec: OciSpec, { devices, rules }: VolumeParts): OciSpec {
+  if (devices.length === 0) return spec;
+  const { resources } = spec.linux;
+  const allowed = { ...resources, devices: [...resources.devices, ...rules] };
+  return {
+    ...spec,
+    linux: { ...spec.linux, devices: [...(spec.linux.devices ?? []), ...devices], resources: allowed },
   };
 }
 

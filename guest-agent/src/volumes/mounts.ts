@@ -4,26 +4,45 @@ import { posix } from 'node:path';
 import { describeError, HuskError } from '../../../src/base/errors.ts';
 import type { VolumeMount } from '../../../src/gen/agent/v1/agent.ts';
 import { op, tryOp } from '../../../src/guest/sys-batch.ts';
-import type { OciMount } from '../../../src/oci/runtime-spec.ts';
+import type { OciDevice, OciMount, OciResources } from '../../../src/oci/runtime-spec.ts';
 import { podPlaces } from '../places.ts';
 import type { Pod } from '../pod.ts';
+import { deviceNode } from './block.ts';
 import type { MadeVolume } from './volumes.ts';
 
+/** What volumes add to a container's spec. */
+export interface VolumeParts {
+  readonly mounts: OciMount[];
+  readonly devices: OciDevice[];
+  readonly rules: OciResources['devices'];
+}
+
 /** Makes what the mounts need, and returns them for the spec. `releaseMounts` takes it back. */
-export async function prepareMounts(pod: Pod, id: string, mounts: readonly VolumeMount[]): Promise<OciMount[]> {
+export async function prepareMounts(pod: Pod, id: string, mounts: readonly VolumeMount[]): Promise<VolumeParts> {
   const made = mounts.map((mount) => ({ mount, volume: pod.volumes.get(mount.volumeId) }));
   const subPaths = made.filter(({ mount }) => mount.subPath !== '');
   const targets = new Map(subPaths.map(({ mount }, index) => [mount, subPathTarget(pod, id, index)]));
   for (const { mount, volume } of subPaths) await bindSubPath(pod, mount, volume, targets.get(mount) as string);
-  return made.map(({ mount, volume }) => {
-    const oci = ociMount(mount, volume, targets.get(mount) ?? volume.source);
-    return pod.ids === undefined ? oci : { ...oci, options: [...oci.options, ...lockedFlags(volume)] };
-  });
+  const disks = made.filter(({ volume }) => volume.isDevice);
+  const devices = disks.map(({ mount, volume }) => deviceNode(volume.source, destinationOf(mount)));
+  return {
+    mounts: made
+      .filter(({ volume }) => !volume.isDevice)
+      .map(({ mount, volume }) => {
+        const oci = ociMount(mount, volume, targets.get(mount) ?? volume.source);
+        return pod.ids === undefined ? oci : { ...oci, options: [...oci.options, ...lockedFlags(volume)] };
+      }),
+    devices,
+    rules: disks.map(({ mount }, index) => {
+      const { major, minor } = devices[index] as OciDevice;
+      return { allow: true, access: mount.deviceAccess || (mount.readonly ? 'rm' : 'rwm'), type: 'b', major, minor };
+    }),
+  };
 }
 
 /** What a mount of the guest has, root of a user namespace may not take away: a bind that becomes read-only names it. */
 function lockedFlags({ kind }: MadeVolume): readonly string[] {
-  return kind === 'tmpfs' ? ['nodev'] : ['nosuid', 'nodev'];
+  return kind === 'tmpfs' || kind === 'block' ? ['nodev'] : ['nosuid', 'nodev'];
 }
 
 async function bindSubPath(pod: Pod, mount: VolumeMount, volume: MadeVolume, target: string): Promise<void> {
@@ -64,14 +83,18 @@ function removeEmpty(path: string): void {
 }
 
 function ociMount(mount: VolumeMount, volume: MadeVolume, source: string): OciMount {
-  const destination = posix.resolve('/', mount.containerPath);
-  if (!mount.containerPath.startsWith('/') || destination === '/')
-    throw new HuskError(
-      'invalid-argument',
-      `mounts "${mount.containerPath.slice(0, 200)}": wanted an absolute path below the root`,
-    );
+  const destination = destinationOf(mount);
   // What the agent writes itself must not be changed under it by a container.
   const readonly = mount.readonly || volume.kind === 'image' || (volume.kind === 'tree' && !volume.isFile);
   const options = ['rbind', 'rprivate', readonly ? 'ro' : 'rw', ...(mount.recursiveReadonly ? ['rro'] : [])];
   return { destination, type: 'bind', source, options };
+}
+
+function destinationOf({ containerPath }: VolumeMount): string {
+  const destination = posix.resolve('/', containerPath);
+  if (containerPath.startsWith('/') && destination !== '/') return destination;
+  throw new HuskError(
+    'invalid-argument',
+    `mounts "${containerPath.slice(0, 200)}": wanted an absolute path below the root`,
+  );
 }

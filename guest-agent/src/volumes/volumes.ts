@@ -1,12 +1,20 @@
 /** The pod's volumes: made once, there until the pod ends. */
 import { mkdir } from 'node:fs/promises';
 import { HuskError } from '../../../src/base/errors.ts';
-import type { ImageVolume, TmpfsVolume, TreeEntry, Volume, VolumeTree } from '../../../src/gen/agent/v1/agent.ts';
+import type {
+  BlockVolume,
+  ImageVolume,
+  TmpfsVolume,
+  TreeEntry,
+  Volume,
+  VolumeTree,
+} from '../../../src/gen/agent/v1/agent.ts';
 import { op, type SysOp } from '../../../src/guest/sys-batch.ts';
 import { podPlaces } from '../places.ts';
 import type { Pod } from '../pod.ts';
 import { runTool } from '../tool.ts';
 import type { PodIds } from '../user-ids.ts';
+import { diskOf, mountDisk } from './block.ts';
 import { type KnownNode, type TreePath, treeOf } from './tree.ts';
 import { writeTree } from './tree-files.ts';
 
@@ -18,6 +26,8 @@ export interface MadeVolume {
   /** What is mounted into containers: a folder, or one file. */
   readonly source: string;
   readonly isFile: boolean;
+  /** A disk without a file system: `source` is its device. */
+  readonly isDevice: boolean;
 }
 
 interface TreeState {
@@ -63,7 +73,8 @@ export class Volumes {
       if (made !== undefined) return;
       const source = await this.#make(id, kind, ids);
       const isFile = kind.$case === 'share' && kind.value.name.startsWith('f');
-      this.#made.set(id, { kind: kind.$case, source, isFile });
+      const isDevice = kind.$case === 'block' && kind.value.fsType === '';
+      this.#made.set(id, { kind: kind.$case, source, isFile, isDevice });
     });
   }
 
@@ -88,7 +99,16 @@ export class Volumes {
       case 'image':
         await this.#mountImage(root, kind.value, ids !== undefined);
         return root;
+      case 'block':
+        return this.#disk(root, kind.value);
     }
+  }
+
+  async #disk(root: string, volume: BlockVolume): Promise<string> {
+    const device = await diskOf(volume.serial);
+    if (volume.fsType === '') return device;
+    await this.#pod.sys.run(mountDisk(device, root, volume));
+    return root;
   }
 
   /** One mount for all that is shared, however many containers use it. */
@@ -159,17 +179,15 @@ export class Volumes {
     const source = `${await this.#folder(id)}/root`;
     const tree = treeOf(waiting);
     this.#trees.set(id, { known: writeTree(source, state.known, tree), waiting: [] });
-    this.#made.set(id, { kind: 'tree', source, isFile: tree.get('')?.kind === 'file' });
+    this.#made.set(id, { kind: 'tree', source, isFile: tree.get('')?.kind === 'file', isDevice: false });
   }
 }
 
-/** Bytes of a 9P message: the kernel sets aside as much for each request and each answer that is large. */
-const messageBytes = 128 * 1024;
 const mountMs = 20_000;
 
 async function mountFileServer(pod: Pod, folder: string): Promise<void> {
   await mkdir(folder, { recursive: true, mode: 0o700 });
-  const { exitCode, stderr } = await runTool(pod.settings.ninePath, [folder, String(messageBytes)], {
+  const { exitCode, stderr } = await runTool(pod.settings.filesPath, [folder], {
     timeoutMs: mountMs,
   });
   if (exitCode !== 0) throw new HuskError('unavailable', `mount the file server: ${stderr.trim().slice(0, 300)}`);

@@ -24,7 +24,7 @@ const clone = `/usr/bin/qemu-system-x86_64
  -chardev socket,id=stream,fd=31,server=on,wait=off
  -device virtserialport,bus=ports.0,nr=2,chardev=stream,name=husk.stream.0
  -chardev socket,id=share,fd=14,server=on,wait=off
- -device virtserialport,bus=ports.0,nr=3,chardev=share,name=husk.9p.0
+ -device virtserialport,bus=ports.0,nr=3,chardev=share,name=husk.files.0
 -add-fd fd=9,set=1
 -blockdev driver=raw,node-name=root,read-only=on,file.driver=file,file.filename=/dev/fdset/1,file.locking=off
 -device virtio-blk-pci,drive=root,serial=root,num-queues=1,addr=0x3
@@ -33,6 +33,7 @@ const clone = `/usr/bin/qemu-system-x86_64
 -add-fd fd=10,set=2
 -blockdev driver=raw,node-name=data,discard=unmap,cache.no-flush=on,file.driver=file,file.filename=/dev/fdset/2,file.locking=off,file.discard=unmap,file.cache.no-flush=on
 -device virtio-blk-pci,drive=data,serial=data,num-queues=1,addr=0x5
+-device virtio-scsi-pci,id=volumes,num_queues=1,addr=0x8
 -netdev tap,id=net,fd=8
 -device virtio-net-pci,netdev=net,mac=52:54:00:68:75:73,guest_announce=off,romfile=,addr=0x6
 -object rng-random,id=rng,filename=/dev/urandom

@@ -11,7 +11,7 @@ export const diskCapacityBytes = 2 ** 40;
 export const consoleBytes = 65_536;
 
 /** Names of QEMU's objects that commands refer to. */
-export const nodes = { layers: 'layers', console: 'console' } as const;
+export const nodes = { layers: 'layers', console: 'console', volumes: 'volumes' } as const;
 
 export interface ArgvSpec {
   /** An argument of the process that the sweep finds it by. */
@@ -128,7 +128,7 @@ const agentPort = [
   ...['-device', 'virtserialport,bus=ports.0,nr=2,chardev=stream,name=husk.stream.0'],
   // Behind it a file server, where the pod has volumes of the host that are shared live.
   ...['-chardev', `socket,id=share,fd=${jailFds.share},server=on,wait=off`],
-  ...['-device', 'virtserialport,bus=ports.0,nr=3,chardev=share,name=husk.9p.0'],
+  ...['-device', 'virtserialport,bus=ports.0,nr=3,chardev=share,name=husk.files.0'],
 ];
 
 const disks = [
@@ -143,4 +143,6 @@ const disks = [
   'driver=raw,node-name=data,discard=unmap,cache.no-flush=on,file.driver=file,file.filename=/dev/fdset/2,' +
     'file.locking=off,file.discard=unmap,file.cache.no-flush=on',
   ...['-device', 'virtio-blk-pci,drive=data,serial=data,num-queues=1,addr=0x5'],
+  // Volumes that are disks are plugged in here: docs/adr/0103-block-volumes.md.
+  ...['-device', `virtio-scsi-pci,id=${nodes.volumes},num_queues=1,addr=0x8`],
 ];

@@ -27,6 +27,8 @@ export interface QmpCommands {
   readonly 'blockdev-add': Readonly<Record<string, unknown>>;
   readonly 'blockdev-reopen': { readonly options: readonly Readonly<Record<string, unknown>>[] };
   readonly 'blockdev-del': { readonly 'node-name': string };
+  readonly device_add: Readonly<Record<string, string>>;
+  readonly 'qom-list': { readonly path: string };
   readonly 'query-named-block-nodes': { readonly flat: boolean };
 }
 

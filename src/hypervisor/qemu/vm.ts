@@ -9,11 +9,12 @@ import type { Log } from '../../base/log.ts';
 import { mark } from '../../base/trace.ts';
 import { jailFiles, jailMessages } from '../../jail/launcher.ts';
 import { type JailedProcess, kill } from '../../jail/process.ts';
-import type { LayerFile, LayerRange, Vm, VmExit, VmRef } from '../hypervisor.ts';
+import type { BlockDevice, LayerFile, LayerRange, Vm, VmExit, VmRef } from '../hypervisor.ts';
 import { consoleBytes, nodes } from './argv.ts';
 import { LayersDisk, layersDiskFiles } from './layers-disk.ts';
 import { QmpClient, type QmpEvent } from './qmp-client.ts';
 import { textField } from './qmp-codec.ts';
+import { plugDisk } from './volume-disks.ts';
 
 export interface VmTools {
   readonly sendfd: string;
@@ -51,6 +52,7 @@ export class QemuVm implements Vm {
   readonly #log: Log;
   readonly #layers: LayersDisk;
   readonly #onResume: () => void;
+  readonly #sendfd: string;
   #consoleTail = '';
   #reason: string | undefined;
   #ending = false;
@@ -62,6 +64,7 @@ export class QemuVm implements Vm {
     tools: VmTools,
   ) {
     this.ref = ref;
+    this.#sendfd = tools.sendfd;
     this.#process = process;
     this.#folders = folders;
     this.#log = tools.log.child({ vm: ref.id });
@@ -93,6 +96,10 @@ export class QemuVm implements Vm {
 
   attachLayers(layers: readonly LayerFile[], signal?: AbortSignal): Promise<LayerRange[]> {
     return this.#layers.attach(layers, signal);
+  }
+
+  attachBlock(device: BlockDevice, signal?: AbortSignal): Promise<string> {
+    return plugDisk(this.qmp, { sendfd: this.#sendfd, fdSocket: this.ref.fdSocket }, device, signal);
   }
 
   async consoleTail(): Promise<string> {

@@ -2,6 +2,7 @@
  * sendfd: gives a QEMU open files over its QMP socket, which Node cannot.
  *
  *   sendfd SOCKET add-fd PATH...    opens each file read-only and adds it to a new descriptor set
+ *   sendfd SOCKET add-disk ro|rw PATH   the same with a block device, for writing where asked
  *   sendfd SOCKET getfd NAME        hands over descriptor 3 under the name
  *
  * Prints QEMU's reply to each command as a line. What QEMU says is not parsed here beyond telling
@@ -68,6 +69,19 @@ static void command(int to, const char *text, int fd) {
   while (!strstr(line, "\"return\"") && !strstr(line, "\"error\""));
 }
 
+/* A file that is exchanged for a fifo does not block, and one of another kind is not handed over. */
+static void add_fd(int to, const char *path, int access, mode_t wanted) {
+  struct stat st;
+  int fd = open(path, access | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+  if (fd < 0) die("open %.300s", path);
+  if (fstat(fd, &st)) die("stat %.300s", path);
+  errno = EINVAL;
+  if ((st.st_mode & S_IFMT) != wanted) die("%.300s is no %s", path, wanted == S_IFBLK ? "block device" : "regular file");
+  command(to, "{\"execute\":\"add-fd\"}\n", fd);
+  fputs(line, stdout);
+  close(fd);
+}
+
 int main(int argc, char **argv) {
   struct sockaddr_un address = {.sun_family = AF_UNIX};
   char text[128];
@@ -85,17 +99,9 @@ int main(int argc, char **argv) {
     command(to, text, 3);
     fputs(line, stdout);
   } else if (strcmp(argv[2], "add-fd") == 0) {
-    for (int i = 3; i < argc; i++) {
-      struct stat st;
-      int fd = open(argv[i], O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-      if (fd < 0) die("open %.300s", argv[i]);
-      if (fstat(fd, &st)) die("stat %.300s", argv[i]);
-      errno = EINVAL;
-      if (!S_ISREG(st.st_mode)) die("%.300s is no regular file", argv[i]);
-      command(to, "{\"execute\":\"add-fd\"}\n", fd);
-      fputs(line, stdout);
-      close(fd);
-    }
+    for (int i = 3; i < argc; i++) add_fd(to, argv[i], O_RDONLY, S_IFREG);
+  } else if (strcmp(argv[2], "add-disk") == 0 && argc == 5) {
+    add_fd(to, argv[4], strcmp(argv[3], "rw") == 0 ? O_RDWR : O_RDONLY, S_IFBLK);
   } else {
     errno = EINVAL;
     die("command '%.20s'", argv[2]);

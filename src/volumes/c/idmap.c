@@ -1,5 +1,4 @@
 /* Mounts whose files belong to a user namespace: idmapped mounts (mount_setattr(2)). */
-#define _GNU_SOURCE
 #include "share.h"
 
 static int write_map(pid_t pid, const char *file, const char *range) {

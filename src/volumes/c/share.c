@@ -1,5 +1,5 @@
 /*
- * husk-share: the file server of one VM pod. It speaks 9P2000.L to the pod's guest kernel.
+ * husk-share: the file server of one VM pod. It speaks FUSE to the pod's guest kernel.
  *
  *   husk-share serve --socket QEMU_SOCKET --root EMPTY_FOLDER [--cgroup FOLDER]...
  *   husk-share add PID SOURCE NAME [ro|rro|rw] [private|slave] [UIDS GIDS]
@@ -12,7 +12,7 @@
  * namespace sees them. `probe` tells by its exit code whether the file system of a folder can have that.
  *
  * The guest is hostile. What keeps it in:
- * - every fid is an open descriptor; a name is one component, opened relative to it, never followed
+ * - every file that the guest knows is an open descriptor; a name is one component, opened relative to it, never followed
  *   if it is a link, and never `..`: there is no path that could be exchanged (CVE-2021-25741, CVE-2026-93834)
  * - only regular files and folders are ever opened (CVE-2023-2861, CVE-2020-35517); no device can be made
  * - nothing but the shares is mounted here, and read-only is a property of the mount
@@ -22,7 +22,6 @@
  * kernel guards: permissions are checked there, with the groups of the asking process; here a new
  * file gets the user that the guest names, and CAP_DAC_OVERRIDE stands in for the groups.
  */
-#define _GNU_SOURCE
 #include "share.h"
 
 static __attribute__((noreturn)) void usage(void) {
@@ -75,92 +74,7 @@ static int probe(int argc, char **argv) {
   return 0;
 }
 
-/* ---- the jail ---- */
-
-static void join_cgroup(const char *folder) {
-  char path[PATH_MAX];
-  snprintf(path, sizeof path, "%s/cgroup.procs", folder);
-  int fd = open(path, O_WRONLY | O_CLOEXEC);
-  if (fd < 0 || write(fd, "0", 1) != 1) die("join cgroup %.300s", folder);
-  close(fd);
-}
-
-static void make_mount_points(void) {
-  char path[40];
-  for (int i = 0; i < MAX_SHARES; i++) {
-    snprintf(path, sizeof path, EXPORT "/d%d", i);
-    if (mkdir(path, 0)) die("mkdir %s", path);
-    snprintf(path, sizeof path, EXPORT "/f%d", i);
-    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0);
-    if (fd < 0) die("create %s", path);
-    close(fd);
-  }
-}
-
-/* A root of empty mount points and a /proc of this process alone, whose fd/ reopens descriptors. */
-static void enter_root(const char *folder) {
-  if (mount("", "/", 0, MS_REC | MS_PRIVATE, 0)) die("make mounts private");
-  if (mount("share", folder, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "size=64k,nr_inodes=1k,mode=0755")) die("mount the root");
-  if (chdir(folder)) die("chdir %.300s", folder);
-  if (mkdir(EXPORT, 0755) || mkdir("proc", 0555)) die("mkdir");
-  make_mount_points();
-  if (mount("proc", "proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, "subset=pid")) die("mount /proc");
-  if (syscall(SYS_pivot_root, ".", ".")) die("pivot_root");
-  if (umount2(".", MNT_DETACH)) die("leave the host's root");
-  if (chdir("/")) die("chdir /");
-  if (mount("", "/", 0, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, 0)) die("make the root read-only");
-}
-
-/* Kept: what stands in for the guest's own checks. Changing the user for new files does not take them. */
-static void drop_rights(void) {
-  static const int kept[] = {CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_FSETID, CAP_SETUID, CAP_SETGID};
-  struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
-  struct __user_cap_data_struct sets[2] = {0};
-  if (prctl(PR_SET_SECUREBITS, 0x3f & ~(1 << 4), 0, 0, 0)) die("secure bits"); /* all but KEEP_CAPS, each locked */
-  if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)) die("clear ambient capabilities");
-  for (size_t i = 0; i < sizeof kept / sizeof *kept; i++) sets[0].effective |= 1u << kept[i];
-  sets[0].permitted = sets[0].effective;
-  for (int cap = 0; prctl(PR_CAPBSET_READ, cap, 0, 0, 0) >= 0; cap++)
-    if (prctl(PR_CAPBSET_DROP, cap, 0, 0, 0)) die("drop capability %d", cap);
-  if (setgroups(0, 0)) die("setgroups");
-  if (syscall(SYS_capset, &header, sets)) die("drop capabilities");
-  if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)) die("no_new_privs");
-  if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)) die("dumpable");
-}
-
-static void set_limits(void) {
-  const struct rlimit none = {0, 0}, files = {FID_LIMIT * 2 + 64, FID_LIMIT * 2 + 64};
-  struct rlimit had;
-  if (setrlimit(RLIMIT_CORE, &none)) die("limit core");
-  if (getrlimit(RLIMIT_NOFILE, &had)) die("read the limit of files");
-  const struct rlimit fit = {had.rlim_max < files.rlim_max ? had.rlim_max : files.rlim_max, had.rlim_max < files.rlim_max ? had.rlim_max : files.rlim_max};
-  if (setrlimit(RLIMIT_NOFILE, &fit)) die("limit files");
-}
-
-/* A violation ends the server, which the daemon notices. */
-static void filter_calls(void) {
-  static const unsigned allowed[] = {
-      SYS_read, SYS_write, SYS_writev, SYS_pread64, SYS_pwrite64, SYS_openat, SYS_close, SYS_fstat, SYS_newfstatat, SYS_statx,
-      SYS_fstatfs, SYS_lseek, SYS_getdents64, SYS_fchownat, SYS_chmod, SYS_fchmodat, SYS_utimensat, SYS_ftruncate,
-      SYS_mkdirat, SYS_mknodat, SYS_symlinkat, SYS_linkat, SYS_renameat, SYS_renameat2, SYS_unlinkat, SYS_readlinkat,
-      SYS_fsync, SYS_fdatasync, SYS_setfsuid, SYS_setfsgid, SYS_getxattr, SYS_setxattr, SYS_removexattr, SYS_listxattr,
-      SYS_fcntl, SYS_flock, SYS_brk, SYS_mmap, SYS_munmap, SYS_mremap, SYS_exit_group, SYS_rt_sigreturn, SYS_dup, SYS_dup2, SYS_poll,
-      SYS_restart_syscall,
-  };
-  enum { COUNT = sizeof allowed / sizeof *allowed };
-  struct sock_filter code[COUNT + 6];
-  size_t n = 0;
-  code[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch));
-  code[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, OWN_AUDIT_ARCH, 1, 0);
-  code[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS);
-  code[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr));
-  for (size_t i = 0; i < COUNT; i++)
-    code[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, allowed[i], (unsigned char)(COUNT - i), 0);
-  code[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS);
-  code[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
-  const struct sock_fprog program = {.len = (unsigned short)n, .filter = code};
-  if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program)) die("filter system calls");
-}
+/* ---- serve ---- */
 
 static int connect_to(const char *path) {
   struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -169,7 +83,7 @@ static int connect_to(const char *path) {
   strcpy(address.sun_path, path);
   int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
   if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address)) die("connect to %.100s", path);
-  const int bytes = 4 * MAX_MESSAGE;
+  const int bytes = LINK_BYTES;
   if (setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes)) die("size of the socket's buffer");
   return fd;
 }

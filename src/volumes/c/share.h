@@ -42,10 +42,12 @@
 #define EXPORT "e"
 /* Folders and files that a pod can share, each. */
 #define MAX_SHARES 128
-/* Largest message: what the guest may ask for as `msize`. */
-#define MAX_MESSAGE (1u << 20)
-/* Files that the guest may hold on to; each costs two descriptors at most. */
-#define FID_LIMIT 65536
+/* Descriptors of the server: files that the guest knows, files that it has opened, and a few of its own. */
+#define OPEN_LIMIT (65536 + 16384 + 64)
+/* Room in the socket for what QEMU has not taken yet. */
+#define LINK_BYTES (2 << 20)
+/* Not for the guest's kernel but for the program that joins it with the port: drop what is cached for nobody. */
+#define FORGET_NOTICE 1000
 
 static inline __attribute__((noreturn, format(printf, 1, 2))) void die(const char *format, ...) {
   int saved = errno;
@@ -69,7 +71,14 @@ static inline long number(const char *text, long least, long most) {
   return value;
 }
 
-/* Serves 9P2000.L on `link` below the folder `root` until the link ends. Returns an exit code. */
+/* jail.c: each ends the program when it fails. */
+void join_cgroup(const char *folder);
+void enter_root(const char *folder);
+void set_limits(void);
+void drop_rights(void);
+void filter_calls(void);
+
+/* Serves FUSE on `link` below the folder `root` until the link ends. Returns an exit code. */
 int serve(int link, int root);
 
 /*

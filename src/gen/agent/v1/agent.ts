@@ -183,6 +183,7 @@ export interface Volume {
     | { $case: "tmpfs"; value: TmpfsVolume }
     | { $case: "image"; value: ImageVolume }
     | { $case: "share"; value: ShareVolume }
+    | { $case: "block"; value: BlockVolume }
     | undefined;
   /** Owners are ids of the pod's user namespace. A share's have been mapped by the host. */
   idMapped: boolean;
@@ -235,6 +236,16 @@ export interface ShareVolume {
   name: string;
 }
 
+/** A disk that the host has plugged in. */
+export interface BlockVolume {
+  serial: string;
+  /** The file system on it, which is mounted; empty: containers get the disk itself. */
+  fsType: string;
+  /** Of mount(8). */
+  options: string[];
+  readonly: boolean;
+}
+
 export interface PutVolumeRequest {
   volume: Volume | undefined;
 }
@@ -252,6 +263,8 @@ export interface VolumeMount {
   recursiveReadonly: boolean;
   /** Make the folders of `sub_path` when they are not there, with the mode of the volume's root. */
   createSubPath: boolean;
+  /** A disk as a device node at `container_path`: letters of `rwm`, as in CRI. */
+  deviceAccess: string;
 }
 
 export interface CreateContainerRequest {
@@ -1842,6 +1855,9 @@ export const Volume: MessageFns<Volume> = {
       case "share":
         ShareVolume.encode(message.kind.value, writer.uint32(50).fork()).join();
         break;
+      case "block":
+        BlockVolume.encode(message.kind.value, writer.uint32(66).fork()).join();
+        break;
     }
     if (message.idMapped !== false) {
       writer.uint32(56).bool(message.idMapped);
@@ -1902,6 +1918,14 @@ export const Volume: MessageFns<Volume> = {
             message.kind = { $case: "share", value: ShareVolume.decode(reader, reader.uint32()) };
             continue;
           }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.kind = { $case: "block", value: BlockVolume.decode(reader, reader.uint32()) };
+            continue;
+          }
           case 7: {
             if (tag !== 56) {
               break;
@@ -1950,6 +1974,12 @@ export const Volume: MessageFns<Volume> = {
       case "share": {
         if (object.kind?.value !== undefined && object.kind?.value !== null) {
           message.kind = { $case: "share", value: ShareVolume.fromPartial(object.kind.value) };
+        }
+        break;
+      }
+      case "block": {
+        if (object.kind?.value !== undefined && object.kind?.value !== null) {
+          message.kind = { $case: "block", value: BlockVolume.fromPartial(object.kind.value) };
         }
         break;
       }
@@ -2419,6 +2449,97 @@ export const ShareVolume: MessageFns<ShareVolume> = {
   },
 };
 
+function createBaseBlockVolume(): BlockVolume {
+  return { serial: "", fsType: "", options: [], readonly: false };
+}
+
+export const BlockVolume: MessageFns<BlockVolume> = {
+  encode(message: BlockVolume, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.serial !== "") {
+      writer.uint32(10).string(message.serial);
+    }
+    if (message.fsType !== "") {
+      writer.uint32(18).string(message.fsType);
+    }
+    for (const v of message.options) {
+      writer.uint32(26).string(v!);
+    }
+    if (message.readonly !== false) {
+      writer.uint32(32).bool(message.readonly);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): BlockVolume {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseBlockVolume();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.serial = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.fsType = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.options.push(reader.string());
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.readonly = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<BlockVolume>, I>>(base?: I): BlockVolume {
+    return BlockVolume.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<BlockVolume>, I>>(object: I): BlockVolume {
+    const message = createBaseBlockVolume();
+    message.serial = object.serial ?? "";
+    message.fsType = object.fsType ?? "";
+    message.options = object.options?.map((e) => e) || [];
+    message.readonly = object.readonly ?? false;
+    return message;
+  },
+};
+
 function createBasePutVolumeRequest(): PutVolumeRequest {
   return { volume: undefined };
 }
@@ -2527,6 +2648,7 @@ function createBaseVolumeMount(): VolumeMount {
     readonly: false,
     recursiveReadonly: false,
     createSubPath: false,
+    deviceAccess: "",
   };
 }
 
@@ -2549,6 +2671,9 @@ export const VolumeMount: MessageFns<VolumeMount> = {
     }
     if (message.createSubPath !== false) {
       writer.uint32(48).bool(message.createSubPath);
+    }
+    if (message.deviceAccess !== "") {
+      writer.uint32(58).string(message.deviceAccess);
     }
     return writer;
   },
@@ -2614,6 +2739,14 @@ export const VolumeMount: MessageFns<VolumeMount> = {
             message.createSubPath = reader.bool();
             continue;
           }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.deviceAccess = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2637,6 +2770,7 @@ export const VolumeMount: MessageFns<VolumeMount> = {
     message.readonly = object.readonly ?? false;
     message.recursiveReadonly = object.recursiveReadonly ?? false;
     message.createSubPath = object.createSubPath ?? false;
+    message.deviceAccess = object.deviceAccess ?? "";
     return message;
   },
 };
