@@ -67,11 +67,11 @@ programs: $(C_PROGRAMS) ## Compile the C programs and bundle the others, into bu
 build-c: programs
 
 vpath %.c guest-agent/c src/jail/c src/native/c src/network/c
-build/bin/husk-%: %.c src/jail/c/sparse.h $(wildcard guest-agent/c/*.h src/native/c/*.h) Makefile | build-dir
+build/bin/husk-%: %.c $(wildcard src/jail/c/*.h guest-agent/c/*.h src/native/c/*.h) Makefile | build-dir
 	@printf 'programs: %s\n' '$@'
 	@$(CC) $(CFLAGS) -o $@ $< $(LDFLAGS)
 
-build/bin/husk-share: $(SHARE_SOURCES) $(wildcard src/volumes/c/*.h) Makefile | build-dir
+build/bin/husk-share: $(SHARE_SOURCES) $(wildcard src/volumes/c/*.h) src/jail/c/idmap.h Makefile | build-dir
 	@printf 'build-c: %s\n' '$@'
 	@$(CC) $(CFLAGS) -D_GNU_SOURCE -o $@ $(SHARE_SOURCES) $(LDFLAGS)
 

@@ -5,10 +5,11 @@ import type { Log } from '../base/log.ts';
 import { detectCgroupTrees } from '../cgroups/trees.ts';
 import type { HandlerInfo } from '../cri/context.ts';
 import type { ForegroundStreams } from '../native/foreground.ts';
-import { readHostFacts } from '../native/host-facts.ts';
+import { type HostFacts, readHostFacts } from '../native/host-facts.ts';
 import { type PreparedNative, prepareNative } from '../native/native-runtime.ts';
 import { checkVersion } from '../native/versions.ts';
 import { allowAllNative, type NativePolicy } from '../pod/native-policy.ts';
+import { canMapIds } from '../volumes/mount-features.ts';
 import type { Config } from './config.ts';
 import { readNodePolicy } from './node-policy.ts';
 
@@ -37,7 +38,11 @@ export async function composeForeground(
   } catch (caught) {
     return without(HuskError.from(caught).message);
   }
-  const make = await prepare(config, { ...parts, streams: noGateway, foreground }, { native: path });
+  const make = await prepare(
+    config,
+    { ...parts, streams: noGateway, foreground },
+    { ociRuntimes: { native: path }, host: await readHostFacts() },
+  );
   return { make, policy: allowAllNative, handlers: [] };
 }
 
@@ -56,24 +61,23 @@ export async function composeNative(config: Config, parts: Parts): Promise<Nativ
     return without(HuskError.from(caught).message);
   }
   const ociRuntimes = await usableRuntimes(config, parts.log);
-  const make = await prepare(config, parts, ociRuntimes);
-  const handlers = Object.keys(ociRuntimes).map((name) => ({
-    name,
-    recursiveReadOnlyMounts: true,
-    userNamespaces: false,
-  }));
+  const host = await readHostFacts();
+  const make = await prepare(config, parts, { ociRuntimes, host });
+  const mapsVolumes = await canMapIds(join(config.binDirectory, 'husk-share'), config.rootDirectory, parts.log);
+  const userNamespaces = host.mapsLayers && mapsVolumes;
+  const handlers = Object.keys(ociRuntimes).map((name) => ({ name, recursiveReadOnlyMounts: true, userNamespaces }));
   return { make, policy, handlers };
 }
 
 async function prepare(
   config: Config,
   parts: Parts & { readonly foreground?: ForegroundStreams },
-  ociRuntimes: Readonly<Record<string, string>>,
+  { ociRuntimes, host }: { readonly ociRuntimes: Readonly<Record<string, string>>; readonly host: HostFacts },
 ): Promise<PreparedNative> {
   return prepareNative({
     ...parts,
     cgroups: await detectCgroupTrees(config.cgroupDriver),
-    host: await readHostFacts(),
+    host,
     stateFolder: config.stateDirectory,
     dataFolder: config.rootDirectory,
     programs: {
@@ -83,6 +87,7 @@ async function prepare(
       streamExec: join(config.binDirectory, 'husk-native-exec'),
       streamAttach: join(config.binDirectory, 'husk-native-attach'),
       streamPorts: join(config.binDirectory, 'husk-native-ports'),
+      userns: join(config.binDirectory, 'husk-userns'),
       cgroupDriver: config.cgroupDriver,
     },
   });

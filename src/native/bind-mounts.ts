@@ -4,6 +4,8 @@ import { posix } from 'node:path';
 import { HuskError, isErrno } from '../base/errors.ts';
 import { type Mount, MountPropagation } from '../gen/cri/v1/api.ts';
 import type { OciMount } from '../oci/runtime-spec.ts';
+import { mappedBy } from '../pod/user-namespace.ts';
+import { bindMapped } from './user-namespace.ts';
 
 export interface BindMounts {
   readonly mounts: readonly OciMount[];
@@ -18,11 +20,14 @@ export interface BindMounts {
  * here. Both are the kubelet's word.
  *
  * @throws HuskError `invalid-argument`, `failed-precondition` when the host's mount does not
- *   propagate, `unimplemented` for image volumes and id-mapped mounts
+ *   propagate, `unimplemented` for image volumes and mapped mounts that are to propagate to the host
  */
-export async function bindMounts(wishes: readonly Mount[]): Promise<BindMounts> {
+export async function bindMounts(wishes: readonly Mount[], mapper: Mapper): Promise<BindMounts> {
   const mounts: OciMount[] = [];
-  for (const [index, wish] of wishes.entries()) mounts.push(await bindMount(wish, `config.mounts[${index}]`));
+  for (const [index, wish] of wishes.entries()) {
+    const mount = await bindMount(wish, `config.mounts[${index}]`);
+    mounts.push(await mapped(wish, mount, { ...mapper, index }));
+  }
   const asked = new Set(wishes.map(({ propagation }) => propagation));
   return {
     mounts: mounts
@@ -35,6 +40,31 @@ export async function bindMounts(wishes: readonly Mount[]): Promise<BindMounts> 
         ? 'rslave'
         : undefined,
   };
+}
+
+/** What mounts with mapped owners are made with, and the folder that they are made in. */
+interface Mapper {
+  /** The compiled husk-userns. */
+  readonly program: string;
+  readonly folder: string;
+}
+
+/** The mount with its owners mapped: it is made here, read-only or not, and the container's is another of it. */
+async function mapped(wish: Mount, mount: OciMount, at: Mapper & { readonly index: number }): Promise<OciMount> {
+  const namespace = mappedBy(wish.uidMappings, wish.gidMappings);
+  if (namespace === undefined) return mount;
+  const { index, program, folder } = at;
+  if (wish.propagation === MountPropagation.PROPAGATION_BIDIRECTIONAL) {
+    throw new HuskError(
+      'unimplemented',
+      `config.mounts[${index}].propagation "BIDIRECTIONAL": a mount with mapped owners does not propagate to the host`,
+    );
+  }
+  const target = posix.join(folder, `v${index}`);
+  const access = wish.recursiveReadOnly ? 'rro' : wish.readonly ? 'ro' : 'rw';
+  const slave = wish.propagation === MountPropagation.PROPAGATION_HOST_TO_CONTAINER;
+  await bindMapped(program, namespace, { source: mount.source, target, access, slave });
+  return { ...mount, source: target, options: ['rbind', slave ? 'rslave' : 'rprivate'] };
 }
 
 async function bindMount(wish: Mount, field: string): Promise<OciMount> {
@@ -57,9 +87,6 @@ async function bindMount(wish: Mount, field: string): Promise<OciMount> {
 function refuseWhatIsNotThere(wish: Mount, field: string): void {
   if (wish.image !== undefined && wish.image.image !== '') {
     throw new HuskError('unimplemented', `${field}.image "${wish.image.image}": native pods have no image volumes yet`);
-  }
-  if (wish.uidMappings.length > 0 || wish.gidMappings.length > 0) {
-    throw new HuskError('unimplemented', `${field}.uidMappings: id-mapped mounts are not there yet`);
   }
 }
 

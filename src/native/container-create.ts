@@ -7,8 +7,10 @@ import { undoing } from '../base/undo.ts';
 import { NamespaceMode, PodSandboxConfig } from '../gen/cri/v1/api.ts';
 import { type ProcessUser, resolveUser } from '../oci/resolve-user.ts';
 import { userRequest } from '../oci/user.ts';
+import { checkUserIsMapped } from '../oci/user-namespace.ts';
 import type { ContainerWish } from '../pod/pod-runtime.ts';
 import type { ContainerRecord, ContainerStatusRecord, SandboxRecord } from '../pod/records.ts';
+import { type UserNamespace, userNamespaceOf } from '../pod/user-namespace.ts';
 import { startConmon } from './conmon.ts';
 import { destroyContainer } from './container-destroy.ts';
 import { nativeSpec } from './container-spec.ts';
@@ -18,6 +20,7 @@ import { type ContainerPlaces, containerPlaces, type PodPlaces, podPlaces, share
 import { podInitRuns } from './pod-init.ts';
 import { isContainerProcess, readPidFile } from './processes.ts';
 import { mountRoot, readUserFiles } from './root-fs.ts';
+import { ownStreams } from './user-namespace.ts';
 
 const logMode = 0o640;
 /** The name of the cgroup for conmon, beside those of the containers. */
@@ -33,6 +36,7 @@ interface Create {
   readonly sandboxConfig: PodSandboxConfig;
   readonly pod: PodPlaces;
   readonly places: ContainerPlaces;
+  readonly userNamespace: UserNamespace | undefined;
 }
 
 type Input = Pick<Create, 'context' | 'sandbox' | 'container' | 'wish' | 'signal'>;
@@ -46,10 +50,11 @@ export function createContainer(input: Input): Promise<Pick<ContainerStatusRecor
     const pod = podPlaces(context.options, sandbox.id);
     const places = containerPlaces(pod, container.id);
     const sandboxConfig = PodSandboxConfig.decode(Buffer.from(sandbox.configBase64, 'base64'));
-    const create: Create = { ...input, state, sandboxConfig, pod, places };
+    const userNamespace = userNamespaceOf(sandboxConfig.linux?.securityContext?.namespaceOptions);
+    const create: Create = { ...input, state, sandboxConfig, pod, places, userNamespace };
     refuseWhatIsNotThere(create);
     undo.add('container', () => destroyContainer(context, sandbox, container.id));
-    await mkdir(places.folder, { mode: 0o700 });
+    await mkdir(places.folder, { mode: create.userNamespace === undefined ? 0o700 : 0o711 });
     const logPath = await makeLog(create);
     await hit(create, 'log');
     await mountContainerRoot(create);
@@ -58,7 +63,10 @@ export function createContainer(input: Input): Promise<Pick<ContainerStatusRecor
     await writeSpec(create, user);
     await hit(create, 'spec');
     // In the foreground creation and start are one step of the OCI runtime: nothing runs before.
-    if (context.options.foreground === undefined) await startConmon(conmonWish(create, logPath), input.signal);
+    if (context.options.foreground === undefined) {
+      await startConmon(conmonWish(create, logPath), input.signal);
+      if (userNamespace !== undefined) await ownStreams(places.pidFile, userNamespace, user);
+    }
     await hit(create, 'container');
     const { uid, gid, supplementalGroups } = user;
     return { user: { uid, gid, supplementalGroups } };
@@ -85,7 +93,7 @@ async function makeLog({ container, pod, sandboxConfig, wish }: Create): Promise
   return join(pod.logs, wish.config.logPath);
 }
 
-async function mountContainerRoot({ context, container, places, wish }: Create): Promise<void> {
+async function mountContainerRoot({ context, container, places, wish, userNamespace }: Create): Promise<void> {
   const security = wish.config.linux?.securityContext;
   await mountRoot(context.layers, {
     containerId: container.id,
@@ -93,19 +101,23 @@ async function mountContainerRoot({ context, container, places, wish }: Create):
     layers: wish.image.layers,
     devices: security?.privileged === true,
     setuid: security?.noNewPrivs !== true,
+    mapped:
+      userNamespace === undefined ? undefined : { namespace: userNamespace, program: context.options.programs.userns },
   });
 }
 
-async function userOf({ places, wish }: Create): Promise<ProcessUser> {
+async function userOf({ places, wish, userNamespace }: Create): Promise<ProcessUser> {
   const asked = userRequest(wish.config.linux?.securityContext, wish.image.config.user);
-  return resolveUser(
+  const user = resolveUser(
     { ...asked, supplementalGroups: [...asked.supplementalGroups] },
     await readUserFiles(places.rootfs),
   );
+  if (userNamespace !== undefined) checkUserIsMapped(userNamespace, user);
+  return user;
 }
 
 async function writeSpec(create: Create, user: ProcessUser): Promise<void> {
-  const { context, container, sandbox, sandboxConfig, pod, places, state, wish } = create;
+  const { context, container, sandbox, sandboxConfig, pod, places, state, wish, userNamespace } = create;
   const { options } = context;
   const place = { parent: sandboxConfig.linux?.cgroupParent ?? '', sandboxId: sandbox.id };
   const spec = await nativeSpec({
@@ -121,6 +133,8 @@ async function writeSpec(create: Create, user: ProcessUser): Promise<void> {
     netnsPath: options.network.namespacePath(sandbox.id),
     targetPid: await pidNamespaceOf(create),
     user,
+    userNamespace,
+    usernsProgram: options.programs.userns,
   });
   context.warnOfClamp(Number(wish.config.linux?.resources?.oomScoreAdj ?? 0n));
   await writeFile(places.spec, JSON.stringify(spec), { mode: 0o600 });

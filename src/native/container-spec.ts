@@ -6,7 +6,9 @@ import { readLocalhostSeccomp } from '../oci/localhost-seccomp.ts';
 import type { ProcessUser } from '../oci/resolve-user.ts';
 import type { OciMount, OciNamespace, OciSpec } from '../oci/runtime-spec.ts';
 import { buildSpec } from '../oci/spec.ts';
+import { inUserNamespace } from '../oci/user-namespace.ts';
 import type { Image } from '../pod/image-view.ts';
+import type { UserNamespace } from '../pod/user-namespace.ts';
 import { bindMounts } from './bind-mounts.ts';
 import { askedDevices, hostDevices } from './devices.ts';
 import type { HostFacts } from './host-facts.ts';
@@ -29,6 +31,9 @@ export interface NativeSpecInput {
   /** Path of the PID namespace of the target container, when that is asked for. */
   readonly targetPid: string | undefined;
   readonly user: ProcessUser;
+  /** The pod's, where it has its own. */
+  readonly userNamespace: UserNamespace | undefined;
+  readonly usernsProgram: string;
 }
 
 /**
@@ -46,8 +51,12 @@ export async function nativeSpec(input: NativeSpecInput): Promise<OciSpec> {
     hostname: state.hostname,
     ...(seccomp === undefined ? {} : { localhostSeccomp: seccomp }),
   });
-  const { mounts, rootPropagation } = await bindMounts(config.mounts);
+  const { mounts, rootPropagation } = await bindMounts(config.mounts, {
+    program: input.usernsProgram,
+    folder: container.mapped,
+  });
   const asked = await askedDevices(config.devices);
+  if (input.userNamespace !== undefined) refuseOtherNames(config);
   const whole = completeSpec(
     { ...base, mounts: [...withoutOverridden(base.mounts, mounts), ...mounts] },
     {
@@ -59,7 +68,7 @@ export async function nativeSpec(input: NativeSpecInput): Promise<OciSpec> {
       files: [],
     },
   );
-  return {
+  const spec: OciSpec = {
     ...whole,
     process: { ...clampToHost(whole.process, input), ...(await labels(input, privileged)) },
     mounts: [...whole.mounts, ...hostsMount(whole, pod)],
@@ -73,6 +82,18 @@ export async function nativeSpec(input: NativeSpecInput): Promise<OciSpec> {
       ...(rootPropagation === undefined ? {} : { rootfsPropagation: rootPropagation }),
     },
   };
+  return input.userNamespace === undefined ? spec : inUserNamespace(spec, input.userNamespace, pod.user);
+}
+
+/** In a user namespace no device can be made: the OCI runtime shows the host's, under its name. */
+function refuseOtherNames({ devices }: ContainerConfig): void {
+  const index = devices.findIndex(({ hostPath, containerPath }) => hostPath !== containerPath);
+  const device = devices[index];
+  if (device === undefined) return;
+  throw new HuskError(
+    'unimplemented',
+    `config.devices[${index}].container_path "${device.containerPath.slice(0, 200)}": in a user namespace wanted the name of the host, "${device.hostPath.slice(0, 200)}"`,
+  );
 }
 
 /** A mount of the pod's stands in for ours at the same place; one at /dev also for what we put below it. */
@@ -139,8 +160,8 @@ function namespaces(input: NativeSpecInput, privileged: boolean): { type: OciNam
   const { state, pod, config } = input;
   return [
     { type: 'mount' },
-    // A privileged container manages the host's cgroups, so it sees them as they are.
-    ...(privileged ? [] : [{ type: 'cgroup' as const }]),
+    // A privileged container manages the host's cgroups, so it sees them as they are; in a user namespace it cannot.
+    ...(privileged && input.userNamespace === undefined ? [] : [{ type: 'cgroup' as const }]),
     ...(state.own.network ? [{ type: 'network' as const, path: input.netnsPath }] : []),
     ...(state.own.ipc ? [{ type: 'ipc' as const, path: pod.ipc }] : []),
     ...(state.own.uts ? [{ type: 'uts' as const, path: pod.uts }] : []),

@@ -1,5 +1,6 @@
 /** What this host and this process can give to a container. Read once, at start. */
 import { access, readFile } from 'node:fs/promises';
+import { release } from 'node:os';
 import { allCapabilities } from '../oci/capabilities.ts';
 
 export interface HostFacts {
@@ -11,12 +12,15 @@ export interface HostFacts {
   readonly leastOomScoreAdj: number;
   readonly appArmor: boolean;
   readonly selinux: boolean;
+  /** Owners of files in squashfs can be mapped to a user namespace (mount_setattr(2): since Linux 6.2). */
+  readonly mapsLayers: boolean;
 }
 
 /** Looks at /proc and /sys. */
 export async function readHostFacts(): Promise<HostFacts> {
   const capabilities = parseCapabilities(await readFile('/proc/self/status', 'latin1'));
   const powerful = capabilities.has('CAP_SYS_RESOURCE');
+  const [major = 0, minor = 0] = release().split('.').map(Number);
   const own = Number(await readFile('/proc/self/oom_score_adj', 'latin1'));
   return {
     capabilities,
@@ -27,6 +31,7 @@ export async function readHostFacts(): Promise<HostFacts> {
       () => true,
       () => false,
     ),
+    mapsLayers: major > 6 || (major === 6 && minor >= 2),
   };
 }
 

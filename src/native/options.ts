@@ -46,5 +46,7 @@ export interface NativePrograms {
   readonly streamExec: string;
   readonly streamAttach: string;
   readonly streamPorts: string;
+  /** husk-userns: user namespaces, and mounts whose files belong to them. */
+  readonly userns: string;
   readonly cgroupDriver: 'cgroupfs' | 'systemd';
 }

@@ -31,7 +31,8 @@ export function sharedPlaces({ stateFolder }: Folders): SharedPlaces {
 export interface PodPlaces {
   readonly state: string;
   readonly data: string;
-  /** Files that namespaces are bound to. */
+  /** Files that namespaces are bound to; that of the user namespace only where the pod has its own. */
+  readonly user: string;
   readonly ipc: string;
   readonly uts: string;
   readonly pid: string;
@@ -53,6 +54,7 @@ export function podPlaces({ stateFolder, dataFolder }: Folders, sandboxId: strin
   return {
     state,
     data,
+    user: inState('user'),
     ipc: inState('ipc'),
     uts: inState('uts'),
     pid: inState('pid'),
@@ -73,6 +75,8 @@ export interface ContainerPlaces {
   readonly rootfs: string;
   /** Links to its layers by number, short enough for one page of mount options. */
   readonly links: string;
+  /** Mounts of layers and volumes with the owners of the pod's user namespace. */
+  readonly mapped: string;
   /** Its part of the data folder; `upper` and `work` are in it. */
   readonly data: string;
   readonly pidFile: string;
@@ -92,6 +96,7 @@ export function containerPlaces(pod: PodPlaces, containerId: string): ContainerP
     spec: join(folder, 'config.json'),
     rootfs: join(folder, 'rootfs'),
     links: join(folder, 'l'),
+    mapped: join(folder, 'm'),
     data: join(pod.data, containerId),
     pidFile: join(folder, 'pid'),
     conmonPidFile: join(folder, 'conmon.pid'),

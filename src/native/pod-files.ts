@@ -1,10 +1,11 @@
 /** The pod's own files and folders that its containers see. */
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { chown, mkdir, readFile, writeFile } from 'node:fs/promises';
 import type { PodSandboxConfig } from '../gen/cri/v1/api.ts';
 import type { PodInterface } from '../network/network.ts';
 import { podHostname } from '../pod/network-wish.ts';
 import type { SandboxRecord } from '../pod/records.ts';
 import { resolvConf } from '../pod/resolv-conf.ts';
+import type { UserNamespace } from '../pod/user-namespace.ts';
 import { mount } from './mounts.ts';
 import type { PodPlaces } from './places.ts';
 
@@ -19,6 +20,8 @@ export interface PodFilesWish {
   /** Undefined when the pod has the host's network. */
   readonly podInterface: PodInterface | undefined;
   readonly ownIpc: boolean;
+  /** Whose root owns the files; undefined: that of the host. */
+  readonly owner: UserNamespace | undefined;
 }
 
 /** Writes resolv.conf, hosts and hostname, and makes /dev/shm and the way to the logs. */
@@ -36,6 +39,11 @@ export async function makePodFiles(wish: PodFilesWish): Promise<void> {
   if (wish.ownIpc) {
     await mkdir(places.shm, { mode: 0o755 });
     await mount({ type: 'tmpfs', source: 'shm', target: places.shm, options: shmOptions });
+  }
+  if (wish.owner !== undefined) {
+    const { uids, gids } = wish.owner;
+    const own = [...files.map(([path]) => path), places.shm];
+    for (const path of own) await chown(path, uids.hostId, gids.hostId);
   }
   if (config.logDirectory !== '') await bindLogs(config.logDirectory, places.logs);
 }

@@ -1,9 +1,11 @@
 /** PID 1 of a PID namespace that a pod's containers share: the one case that needs a process. */
-import { copyFile, mkdir, open, writeFile } from 'node:fs/promises';
+import { chmod, chown, copyFile, mkdir, open, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { defaultMaskedPaths, defaultReadonlyPaths } from '../oci/default-paths.ts';
 import type { OciSpec } from '../oci/runtime-spec.ts';
 import { defaultSeccompProfile } from '../oci/seccomp.ts';
+import { inUserNamespace } from '../oci/user-namespace.ts';
+import type { UserNamespace } from '../pod/user-namespace.ts';
 import { mount } from './mounts.ts';
 import type { OciCli } from './oci-cli.ts';
 import type { PodPlaces } from './places.ts';
@@ -19,6 +21,8 @@ export interface PodInitWish {
   readonly cgroupsPath: string;
   /** Namespaces of the pod, joined so that the process sees nothing of the host. */
   readonly namespaces: { readonly network?: string; readonly ipc?: string; readonly uts?: string };
+  /** The pod's, where it has its own. */
+  readonly userNamespace: UserNamespace | undefined;
 }
 
 /**
@@ -30,7 +34,15 @@ export async function startPodInit(runtime: OciCli, wish: PodInitWish): Promise<
   const rootfs = join(places.init, 'rootfs');
   await mkdir(rootfs, { recursive: true, mode: 0o755 });
   await copyFile(wish.program, join(rootfs, 'init'));
-  await writeFile(join(places.init, 'config.json'), JSON.stringify(initSpec(wish, rootfs)), { mode: 0o600 });
+  const { userNamespace } = wish;
+  if (userNamespace !== undefined) {
+    // The OCI runtime makes mount points in it as root of the namespace.
+    await chmod(places.init, 0o711);
+    await chown(rootfs, userNamespace.uids.hostId, userNamespace.gids.hostId);
+  }
+  const spec = initSpec(wish, rootfs);
+  const placed = userNamespace === undefined ? spec : inUserNamespace(spec, userNamespace, places.user);
+  await writeFile(join(places.init, 'config.json'), JSON.stringify(placed), { mode: 0o600 });
   const pidFile = join(places.init, 'pid');
   await runtime.runDetached(initId(wish.id), places.init, pidFile);
   const pid = await readPidFile(pidFile);
@@ -49,6 +61,11 @@ export function initId(sandboxId: string): string {
   return `init-${sandboxId}`;
 }
 
+function nobody(namespace: UserNamespace | undefined): { uid: number; gid: number } {
+  const last = (length: number | undefined): number => Math.min(initUid, (length ?? initUid + 1) - 1);
+  return { uid: last(namespace?.uids.length), gid: last(namespace?.gids.length) };
+}
+
 function initSpec(wish: PodInitWish, rootfs: string): OciSpec {
   const { network, ipc, uts } = wish.namespaces;
   const none: string[] = [];
@@ -56,7 +73,7 @@ function initSpec(wish: PodInitWish, rootfs: string): OciSpec {
     ociVersion: '1.0.2',
     process: {
       terminal: false,
-      user: { uid: initUid, gid: initUid, additionalGids: [] },
+      user: { ...nobody(wish.userNamespace), additionalGids: [] },
       args: ['/init'],
       env: [],
       cwd: '/',

@@ -8,7 +8,7 @@ import type { PodInterface } from '../network/network.ts';
 import { networkWish, podHostname } from '../pod/network-wish.ts';
 import type { SandboxRecord, SandboxStatus } from '../pod/records.ts';
 import { Timeline } from '../pod/timeline.ts';
-import { userNamespaceOf } from '../pod/user-namespace.ts';
+import { type UserNamespace, userNamespaceOf } from '../pod/user-namespace.ts';
 import { removeTree } from './mounts.ts';
 import { createNamespaces, removeNamespace, setSysctls } from './namespaces.ts';
 import type { NativePodState } from './native-state.ts';
@@ -17,6 +17,7 @@ import type { NativeRuntimeOptions } from './options.ts';
 import { type PodPlaces, podPlaces } from './places.ts';
 import { makePodFiles } from './pod-files.ts';
 import { initId, startPodInit } from './pod-init.ts';
+import { holdNamespaces } from './user-namespace.ts';
 
 interface Start {
   readonly options: NativeRuntimeOptions;
@@ -40,11 +41,12 @@ export function startPod(input: Input): Promise<Pick<SandboxStatus, 'ips' | 'run
     const start: Start = { ...input, undo, places, state: await podState(config, record) };
     options.events.saveSandbox(record.id, { runtimeState: start.state });
     let podInterface: PodInterface | undefined;
+    const owner = podUserNamespace(config);
     const stages: readonly (readonly [name: string, work: () => Promise<unknown>])[] = [
       ['folders', () => makeFolders(start)],
       ['network', async () => (podInterface = await attachNetwork(start))],
       ['namespaces', () => makeNamespaces(start)],
-      ['files', () => makePodFiles({ places, record, config, podInterface, ownIpc: start.state.own.ipc })],
+      ['files', () => makePodFiles({ places, record, config, podInterface, ownIpc: start.state.own.ipc, owner })],
       ['init', () => makeInit(start)],
     ];
     for (const [name, work] of stages) {
@@ -58,13 +60,6 @@ export function startPod(input: Input): Promise<Pick<SandboxStatus, 'ips' | 'run
 
 async function podState(config: PodSandboxConfig, record: SandboxRecord): Promise<NativePodState> {
   const namespaces = config.linux?.securityContext?.namespaceOptions;
-  if (userNamespaceOf(namespaces) !== undefined) {
-    throw new HuskError(
-      'unimplemented',
-      'config.linux.security_context.namespace_options.userns_options "POD": native pods have no user namespaces',
-      { hint: 'run the pod with RuntimeClass handler "vm"' },
-    );
-  }
   const network = namespaces?.network !== NamespaceMode.NODE;
   return {
     kind: 'native',
@@ -86,25 +81,47 @@ async function makeFolders({ places, undo }: Start): Promise<void> {
     await removeTree(places.state);
     await removeTree(places.data);
   });
-  await mkdir(places.containers, { recursive: true, mode: 0o700 });
+  // Closed, but where root of a user namespace has to pass on its way to a container's root.
+  await mkdir(places.containers, { recursive: true, mode: 0o711 });
   await mkdir(places.data, { recursive: true, mode: 0o700 });
 }
 
-async function attachNetwork({
-  options,
-  record,
-  config,
-  signal,
-  state,
-  undo,
-}: Start): Promise<PodInterface | undefined> {
+async function attachNetwork(input: Start): Promise<PodInterface | undefined> {
+  const { options, record, config, signal, state, undo } = input;
   if (!state.own.network) return undefined;
   const { network } = options;
   undo.add('netns', () => network.removeNamespace(record.id));
   const netnsPath = await network.createNamespace(record.id, signal);
+  await makeUserNamespace(input, netnsPath);
   const wish = networkWish(record, config, netnsPath);
   undo.add('network', () => network.detach(wish));
   return network.attach(wish, signal);
+}
+
+/** With it come the pod's other namespaces, which must be its own. */
+async function makeUserNamespace(
+  { options, config, signal, state, places, undo }: Start,
+  netnsPath: string,
+): Promise<void> {
+  const namespace = podUserNamespace(config);
+  if (namespace === undefined) return;
+  if (!options.host.mapsLayers) {
+    throw new HuskError(
+      'failed-precondition',
+      'config.linux.security_context.namespace_options.userns_options "POD": this kernel cannot map the owners of layers',
+      { hint: 'run the pod with RuntimeClass handler "vm", or the node with Linux 6.2 or newer' },
+    );
+  }
+  undo.add('user namespace', async () => {
+    for (const path of [places.user, places.ipc, places.uts]) await removeNamespace(path);
+  });
+  const { hostname } = state;
+  const program = options.programs.userns;
+  await holdNamespaces({ program, namespace, hostname, places, netnsPath }, signal);
+}
+
+function podUserNamespace(config: PodSandboxConfig): UserNamespace | undefined {
+  return userNamespaceOf(config.linux?.securityContext?.namespaceOptions);
 }
 
 async function makeNamespaces({ options, record, config, signal, state, places, undo }: Start): Promise<void> {
@@ -114,7 +131,7 @@ async function makeNamespaces({ options, record, config, signal, state, places, 
   });
   const { own, hostname } = state;
   const wish = { ipc: own.ipc ? places.ipc : undefined, uts: own.uts ? places.uts : undefined, hostname };
-  await createNamespaces(wish, signal);
+  if (podUserNamespace(config) === undefined) await createNamespaces(wish, signal);
   const net = own.network ? options.network.namespacePath(record.id) : undefined;
   await setSysctls(config.linux?.sysctls ?? {}, { net, ipc: wish.ipc }, signal);
 }
@@ -137,6 +154,7 @@ async function makeInit({ options, runtime, record, config, state, places, undo 
       ...(state.own.ipc ? { ipc: places.ipc } : {}),
       ...(state.own.uts ? { uts: places.uts } : {}),
     },
+    userNamespace: podUserNamespace(config),
   });
 }
 

@@ -28,7 +28,9 @@ export async function stopPod(options: NativeRuntimeOptions, runtime: OciCli, re
     ['cgroup', () => cgroups.remove({ parent: config.linux?.cgroupParent ?? '', sandboxId: record.id })],
     ['streams', () => removeStreams(sharedPlaces(options).streams, record.id)],
     ...(ownNetwork ? networkSteps(network, record, config) : []),
-    ...[places.ipc, places.uts, places.pid].map((path) => ['namespace', () => removeNamespace(path)] as const),
+    ...[places.ipc, places.uts, places.pid, places.user].map(
+      (path) => ['namespace', () => removeNamespace(path)] as const,
+    ),
     ['mounts', () => unmountBelow(places.state)],
   ]);
 }

@@ -7,6 +7,7 @@ import { op } from '../../../src/guest/sys-batch.ts';
 import { completeSpec, type SpecCompletion } from '../../../src/oci/complete-spec.ts';
 import { type ProcessUser, resolveUser } from '../../../src/oci/resolve-user.ts';
 import type { OciSpec } from '../../../src/oci/runtime-spec.ts';
+import { checkUserIsMapped } from '../../../src/oci/user-namespace.ts';
 import { Container } from '../container.ts';
 import { addUndo, createdByRuntime } from '../created.ts';
 import { containerPlaces, podPlaces } from '../places.ts';
@@ -14,7 +15,6 @@ import { checkId, type Pod } from '../pod.ts';
 import { mountRoot, unmountRoot } from '../rootfs.ts';
 import { parseSpec } from '../spec.ts';
 import type { Answer } from '../steps.ts';
-import { checkUserIsMapped } from '../user-ids.ts';
 import { prepareMounts, releaseMounts, type VolumeParts } from '../volumes/mounts.ts';
 
 /** The paths under which the host names namespaces of the pod, and their files in /proc/PID/ns. */

@@ -88,6 +88,14 @@ export function checkNamespaces(path: string, options: NamespaceOption | undefin
   if (options.ipc === NamespaceMode.TARGET) refuse(`${path}.ipc`, 'TARGET', 'wanted POD, CONTAINER or NODE');
   text(`${path}.target_id`, options.targetId, { max: 64, optional: true });
   checkUserNamespace(`${path}.userns_options`, options.usernsOptions);
+  const host = (['network', 'pid', 'ipc'] as const).find((kind) => options[kind] === NamespaceMode.NODE);
+  if (host !== undefined && options.usernsOptions?.mode === NamespaceMode.POD) {
+    refuse(
+      `${path}.userns_options.mode`,
+      'POD',
+      `wanted NODE with ${host} NODE: root of the pod would have no rights there`,
+    );
+  }
 }
 
 /** One mapping of uids and one of gids, as the kubelet sends them, or the host's namespace and none. */

@@ -203,6 +203,10 @@ test('a user namespace has one mapping of uids and one of gids, or is the host\u
   };
   check(POD, sane, sane);
   check(NODE, [], []);
+  const shared = pod();
+  put(shared, 'linux.securityContext.namespaceOptions.usernsOptions', { mode: POD, uids: sane, gids: sane });
+  put(shared, 'linux.securityContext.namespaceOptions.network', NODE);
+  assert.throws(() => checkSandboxConfig(shared), /userns_options.mode "POD": wanted NODE with network NODE/);
   for (const [mode, uids, gids, why] of [
     [POD, [], [], /uids "0 mappings": wanted 1/],
     [POD, sane, [], /gids "0 mappings": wanted 1/],

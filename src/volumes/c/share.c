@@ -22,6 +22,7 @@
  * kernel guards: permissions are checked there, with the groups of the asking process; here a new
  * file gets the user that the guest names, and CAP_DAC_OVERRIDE stands in for the groups.
  */
+#include "../../jail/c/idmap.h"
 #include "share.h"
 
 static __attribute__((noreturn)) void usage(void) {

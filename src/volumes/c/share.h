@@ -81,10 +81,4 @@ void filter_calls(void);
 /* Serves FUSE on `link` below the folder `root` until the link ends. Returns an exit code. */
 int serve(int link, int root);
 
-/*
- * Makes the files of a tree of mounts that is attached nowhere, and of what is mounted below, belong to a user
- * namespace: `65536:65536` shows what id N owns as that of 65536 + N, for 65536 ids. -1 and errno where a file system cannot.
- */
-int map_ids(int tree, const char *uids, const char *gids);
-
 #endif
