@@ -31,6 +31,8 @@ export interface StreamClient {
   readonly socket: Socket;
   open(headers: Record<string, string>, fin?: boolean): Promise<ClientStream>;
   readonly closed: Promise<void>;
+  /** Reads nothing more, until the connection is closed. */
+  hold(): void;
 }
 
 const keptBytes = 1024 * 1024;
@@ -112,10 +114,14 @@ function session(socket: Socket, protocol: string): StreamClient {
   const writer = new HeaderWriter();
   let nextId = 1;
   let turn: Promise<unknown> = Promise.resolve();
+  let held: Promise<unknown> | undefined;
   return {
     protocol,
     socket,
-    closed: read(socket, streams).finally(() => writer.close()),
+    closed: read(socket, streams, () => held).finally(() => writer.close()),
+    hold() {
+      held ??= new Promise((resolve) => socket.once('close', resolve));
+    },
     async open(headers, fin = false) {
       const stream = new Stream(nextId, socket);
       nextId += 2;
@@ -134,11 +140,16 @@ function session(socket: Socket, protocol: string): StreamClient {
   };
 }
 
-async function read(socket: Socket, streams: Map<number, Stream>): Promise<void> {
+async function read(
+  socket: Socket,
+  streams: Map<number, Stream>,
+  held: () => Promise<unknown> | undefined,
+): Promise<void> {
   const frames = new FrameReader();
   const headers = new HeaderReader();
   try {
     for await (const chunk of socket) {
+      await held();
       for (const frame of frames.push(chunk as Buffer)) {
         if (!('streamId' in frame)) continue;
         const stream = streams.get(frame.streamId);

@@ -43,7 +43,7 @@ async function leftOf(pid: number): Promise<string[]> {
 
 test('a tiny run measures both runtimes, writes everything down, and leaves nothing', async () => {
   const census = await takeCensus(ofRuns);
-  const { child, said } = start('--only=pods,scale');
+  const { child, said } = start('--only=pods,scale,streams');
   const [code] = await once(child, 'close');
   // 3: on a machine that others use the figures do not count, and the run says so.
   assert.ok(code === 0 || code === 3, said());
@@ -53,7 +53,19 @@ test('a tiny run measures both runtimes, writes everything down, and leaves noth
     [],
   );
   assert.equal(code === 3, invalid.length > 0);
-  for (const metric of ['run', 'create', 'start', 'ready', 'exec', 'stop-remove', 'memory', 'footprint', 'list-pods']) {
+  const streams = ['native', 'vm'].flatMap((kind) => [`${kind}-first-byte`, `${kind}-stdout`, `${kind}-forward`]);
+  for (const metric of [
+    'run',
+    'create',
+    'start',
+    'ready',
+    'exec',
+    'stop-remove',
+    'memory',
+    'footprint',
+    'list-pods',
+    ...streams,
+  ]) {
     for (const subject of ['husk', 'containerd']) {
       const values = samples[metric]?.[subject] ?? [];
       assert.ok(values.length > 0 && values.every((value) => Number.isFinite(value)), `${metric} of ${subject}`);

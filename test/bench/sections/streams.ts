@@ -26,10 +26,10 @@ interface Target {
   readonly kind: 'vm' | 'native';
 }
 
-export async function measureStreams(bench: Bench): Promise<void> {
+export async function measureStreams(bench: Bench, kinds: readonly Target['kind'][] = ['native', 'vm']): Promise<void> {
   const image = await streamImage(bench.registry, pieceBytes);
   for (const subject of inTurns(bench, 0)) await pull(subject, image.name);
-  for (const kind of ['native', 'vm'] as const) {
+  for (const kind of kinds) {
     const targets: Target[] = [];
     try {
       for (const subject of inTurns(bench, 0)) {
@@ -131,7 +131,7 @@ async function slowReaders(target: Target, { slow, slowMs }: Bench['plan']['stre
   const clients = [];
   for (let each = 0; each < slow; each += 1) {
     const command = await joinCommand(await execUrl(target, ['/bin/cat', '/dev/zero']), { stdout: true });
-    command.client.socket.pause();
+    command.client.hold();
     clients.push(command.client);
   }
   await sleep(slowMs);
