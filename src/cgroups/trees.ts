@@ -102,11 +102,13 @@ class HostTrees implements CgroupTrees {
 
   async join({ parent, sandboxId }: CgroupPlace, name: string, pid: number): Promise<void> {
     const counted = this.#roots.filter((root) => this.version === 2 || v1Controllers.includes(basename(root)));
-    for (const root of counted) {
-      const folder = join(root, podCgroup(parent, sandboxId), name);
-      await mkdir(folder, { recursive: true });
-      await writeFile(join(folder, 'cgroup.procs'), String(pid));
-    }
+    await Promise.all(
+      counted.map(async (root) => {
+        const folder = join(root, podCgroup(parent, sandboxId), name);
+        await mkdir(folder, { recursive: true });
+        await writeFile(join(folder, 'cgroup.procs'), String(pid));
+      }),
+    );
   }
 
   async makeChild(place: CgroupPlace, containerId: string, name: string): Promise<string> {

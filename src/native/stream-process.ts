@@ -43,8 +43,12 @@ export function withStreamProcess(
     const folder = join(wish.streams, `${shortId(wish.sandboxId)}-${randomBytes(12).toString('hex')}`);
     undo.add('folder of the stream', () => rm(folder, { recursive: true, force: true }));
     await mkdir(folder, { mode: 0o711 });
-    await withDeadline('start the process of a stream', readyMs, signal, () => started(wish, folder, undo));
-    return await url(folder);
+    const ready = withDeadline('start the process of a stream', readyMs, signal, () => started(wish, folder, undo));
+    // Side by side: the URL says only where the process is going to be. One that leads nowhere is good for nothing.
+    const made = url(folder);
+    await Promise.allSettled([ready, made]);
+    await ready;
+    return await made;
   });
 }
 

@@ -333,7 +333,7 @@ export function streamingContract(start: () => Promise<StreamingRig>): void {
     assert.equal(summed.stdout.toString(), `${sha(sent)}  -\n`);
     const echoed = await clientExec(await execUrl(['cat'], { stdin: true, stdout: true }), { stdin: stdin() });
     assert.equal(sha(echoed.stdout), sha(sent));
-    const size = ['sh', '-c', 'while [ "$(stty size)" != "27 91" ]; do sleep 0.1; done; tty'];
+    const size = ['sh', '-c', 'while [ "$(stty size 2>/dev/null)" != "27 91" ]; do sleep 0.1; done; tty'];
     const terminal = await clientExec(await execUrl(size, { tty: true, stdin: true, stdout: true }), {
       tty: true,
       stdin: new PassThrough(),
