@@ -33,7 +33,7 @@ import { reopenLog } from './reopen-log.ts';
 import { podIsThere } from './sandbox-recover.ts';
 import { startPod } from './sandbox-run.ts';
 import { removePod, stopPod } from './sandbox-teardown.ts';
-import { streamUrl } from './stream-url.ts';
+import { prepareStreams, streamUrl } from './stream-url.ts';
 
 /** From a killed container to its exit file; the kernel may be long in writing a core or freeing memory. */
 const exitMs = 30_000;
@@ -46,7 +46,7 @@ export type PreparedNative = (events: PodRuntimeEvents) => NativeRuntime;
 export async function prepareNative(options: Omit<NativeRuntimeOptions, 'events'>): Promise<PreparedNative> {
   const shared = sharedPlaces(options);
   for (const folder of [shared.exits, shared.runtimeRoot]) await mkdir(folder, { recursive: true, mode: 0o700 });
-  await mkdir(shared.streams, { recursive: true, mode: 0o711 });
+  await prepareStreams(shared.streams);
   const layers = await LayerMounts.open(options);
   const { ociRuntimes, cgroupDriver } = options.programs;
   const runtimes = new Map<string, OciCli>();

@@ -1,6 +1,6 @@
 /** Exec, Attach and PortForward of native pods: a URL, and a process that serves its one client (ADR 0093). */
 import { randomUUID } from 'node:crypto';
-import { open, readFile, unlink } from 'node:fs/promises';
+import { mkdir, open, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { HuskError } from '../base/errors.ts';
 import { ContainerConfig, PodSandboxConfig } from '../gen/cri/v1/api.ts';
@@ -18,6 +18,14 @@ import { type StreamProcessWish, withStreamProcess } from './stream-process.ts';
 const streamsCgroup = 'streams';
 /** Where a process finds the description of what it is to start. */
 const specPath = '/proc/self/fd/3';
+/** Of the name that such a description has for a moment. */
+const specPrefix = 'spec-';
+
+/** Makes the folder of streams; takes away what a daemon that was killed while it began one has left. */
+export async function prepareStreams(folder: string): Promise<void> {
+  await mkdir(folder, { recursive: true, mode: 0o711 });
+  for (const name of await readdir(folder)) if (name.startsWith(specPrefix)) await rm(join(folder, name));
+}
 
 interface Job {
   readonly context: NativeContext;
@@ -52,7 +60,7 @@ async function execUrl(job: Job, wish: CommandWish): Promise<string> {
   const runtime = [path, ...globalArgs, 'exec', '--detach', '--pid-file', '@pid', '--process', specPath];
   const console = tty ? ['--console-socket', '@tty'] : [];
   const args = [letters(value), ...runtime, ...console, container.id];
-  const file = join(sharedPlaces(context.options).streams, `spec-${randomUUID()}`);
+  const file = join(sharedPlaces(context.options).streams, `${specPrefix}${randomUUID()}`);
   await using opened = await openUnnamed(file, JSON.stringify(execProcess(spec, wish.command, tty)));
   const program = context.options.programs.streamExec;
   return await start(job, { program, args, fd: opened.fd }, { $case: 'exec', value });
@@ -103,15 +111,12 @@ async function start(
   return await withStreamProcess(wish, url, signal);
 }
 
-/** A file that has lost its name: it holds the environment of a container. */
+/** A file that has lost its name, to be read alone: it holds the environment of a container, and the OCI runtime inherits it. */
 async function openUnnamed(path: string, text: string) {
-  const file = await open(path, 'wx+', 0o600);
   try {
-    await unlink(path);
-    await file.writeFile(text);
-    return file;
-  } catch (caught) {
-    await file.close();
-    throw caught;
+    await writeFile(path, text, { flag: 'wx', mode: 0o600 });
+    return await open(path, 'r');
+  } finally {
+    await rm(path, { force: true });
   }
 }
