@@ -98,7 +98,10 @@ for (const [where, options] of runtimes) {
   });
 }
 
-test('in a virtual machine: a slow reader loses nothing, and one that goes ends the container', async () => {
+const long = process.env['HUSK_LONG_TESTS'] === '1';
+const skip = long ? false : 'takes 15 s: HUSK_LONG_TESTS=1';
+
+test('in a virtual machine: a slow reader loses nothing', { skip }, async () => {
   const slow = bench.start([], ['head', '-c', '2000000', '/dev/zero'], { stdio: ['ignore', 'pipe', 'inherit'] });
   slow.stdout?.pause();
   const exit = once(slow, 'exit');
@@ -106,6 +109,9 @@ test('in a virtual machine: a slow reader loses nothing, and one that goes ends 
   await sleep(11_000);
   const chunks = await slow.stdout?.toArray();
   assert.deepEqual([Buffer.concat(chunks ?? []).length, (await exit)[0]], [2_000_000, 0]);
+});
+
+test('in a virtual machine: a reader that goes ends the container', async () => {
   const gone = bench.start([], ['sh', '-c', 'while :; do echo y; done'], { stdio: ['ignore', 'pipe', 'inherit'] });
   await once(gone.stdout as NodeJS.ReadableStream, 'data');
   gone.stdout?.destroy();
@@ -138,6 +144,11 @@ test('without a network there is loopback alone; a machine’s own network is fo
   await assertHoldings(bench, idle);
 });
 
+test('a container that eats more memory than it may is said to have been killed for it', async () => {
+  const { code, stderr } = await bench.run([...native, '--memory', '16m'], ['tail', '/dev/zero']);
+  assert.deepEqual([code, stderr], [137, 'husk: the container was killed: it used more memory than its limit\n']);
+});
+
 test('an interrupt before the container runs ends the run', async () => {
   const child = bench.start(native, ['sleep', '1000'], { stdio: 'inherit' });
   while (!(await holdingsOf(bench)).some((line) => line.includes('/runs/'))) await sleep(20);
@@ -146,7 +157,7 @@ test('an interrupt before the container runs ends the run', async () => {
   await assertHoldings(bench, idle);
 });
 
-const many = process.env['HUSK_LONG_TESTS'] === '1' ? 50 : 3;
+const many = long ? 50 : 3;
 
 test(`${many} runs, three at a time, leave nothing`, async () => {
   const worker = async (first: number): Promise<void> => {

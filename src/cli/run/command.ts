@@ -76,7 +76,8 @@ async function exitCodeOf(
 ): Promise<number> {
   try {
     const config = await configOf(options);
-    const say = (text: string): void => void (isatty(2) && writeSync(2, `husk: ${text}\n`));
+    const tell = (text: string): void => void writeSync(2, `husk: ${text}\n`);
+    const say = (text: string): void => void (isatty(2) && tell(text));
     const level = typeof options['logLevel'] === 'string' ? config.logLevel : 'error';
     const log = pino({ level }, pino.destination({ dest: 2, sync: true }));
     const tty = options.tty === true;
@@ -84,7 +85,7 @@ async function exitCodeOf(
     const { env: environment } = process;
     const { pull = false } = options;
     const command = { image, command: words, options: wish, environment };
-    return await directRun({ config, command, pull, log, say });
+    return await directRun({ config, command, pull, log, say, tell });
   } catch (caught) {
     const text = describeError(caught);
     writeSync(2, `husk: ${text}\n`);

@@ -2,6 +2,7 @@
 import { HuskError } from '../../base/errors.ts';
 import type { Log } from '../../base/log.ts';
 import type { PodEngine } from '../../pod/engine/pod-engine.ts';
+import type { ContainerStatusRecord } from '../../pod/records.ts';
 import { checkContainerConfig } from '../../pod/validate/container-config.ts';
 import { checkSandboxConfig } from '../../pod/validate/sandbox-config.ts';
 import type { Config } from '../config.ts';
@@ -16,7 +17,10 @@ export interface DirectRun {
   readonly command: Omit<RunCommand, 'id'>;
   readonly pull: boolean;
   readonly log: Log;
+  /** Tells a person what takes long. */
   readonly say: (text: string) => void;
+  /** Tells what the exit code does not. */
+  readonly tell: (text: string) => void;
 }
 
 /**
@@ -34,7 +38,7 @@ export async function directRun(run: DirectRun): Promise<number> {
   }
 }
 
-async function runToEnd({ config, command, pull, log, say }: DirectRun, signals: RunSignals): Promise<number> {
+async function runToEnd({ config, command, pull, log, say, tell }: DirectRun, signals: RunSignals): Promise<number> {
   const draft = wishOf({ ...command, id: 'draft' });
   const { tty, stdin } = draft.container;
   checkTerminal({ tty, stdin });
@@ -48,7 +52,7 @@ async function runToEnd({ config, command, pull, log, say }: DirectRun, signals:
   });
   const wish = wishOf({ ...command, id: `run-${prepared.id}` });
   await using pod = await startPod(prepared, wish, signals.stop);
-  return await runContainer(prepared.engine, { ...pod, wish, log }, signals);
+  return await runContainer(prepared.engine, { ...pod, wish, log, tell }, signals);
 }
 
 interface StartedPod extends AsyncDisposable {
@@ -65,15 +69,18 @@ async function startPod({ engine }: PreparedRun, wish: RunWish, signal: AbortSig
   return { containerId, [Symbol.asyncDispose]: () => owned.disposeAsync() };
 }
 
+type Tell = DirectRun['tell'];
+
 interface Running {
   readonly containerId: string;
   readonly wish: RunWish;
   readonly log: Log;
+  readonly tell: Tell;
 }
 
 async function runContainer(
   engine: PodEngine,
-  { containerId, wish, log }: Running,
+  { containerId, wish, log, tell }: Running,
   signals: RunSignals,
 ): Promise<number> {
   using over = new AbortOnDispose();
@@ -97,12 +104,16 @@ async function runContainer(
     },
   );
   await ended;
-  const failure = await written;
+  return exitCodeOf(engine.containers.get(containerId).status, await written, tell);
+}
+
+/** @param failure of the streams */
+function exitCodeOf({ exitCode, reason, message }: ContainerStatusRecord, failure: unknown, tell: Tell): number {
   if (isBrokenPipe(failure)) return brokenPipeExitCode;
-  if (failure !== undefined) throw HuskError.from(failure, 'attach');
-  const { exitCode, reason, message } = engine.containers.get(containerId).status;
-  if (reason === 'OOMKilled') log.error({}, 'the container was killed: it used more memory than its limit');
-  if (message !== '') log.error({ message }, 'the container ended without its own doing');
+  if (message !== '') tell(`the container ended without its own doing: ${message}`);
+  // Its virtual machine is gone, which says more than the streams that went with it.
+  else if (failure !== undefined) throw HuskError.from(failure, 'attach');
+  if (reason === 'OOMKilled') tell('the container was killed: it used more memory than its limit');
   return exitCode;
 }
 
