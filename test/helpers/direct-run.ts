@@ -65,7 +65,7 @@ export async function startRunBench(): Promise<RunBench> {
     folder,
     bridge,
     root: join(folder, 'lib/direct'),
-    folders: ['r', 'lib/direct/runs', 'lib/direct/images/work', 'r/direct/vm'],
+    folders: ['r', 'lib/direct/runs', 'lib/direct/images/work'],
     words,
     start,
     async run(options, command, input = '') {

@@ -1,4 +1,5 @@
 /** This process's own standard streams, as a direct run uses them. */
+import { execFileSync } from 'node:child_process';
 import { createWriteStream, fstatSync } from 'node:fs';
 import { Socket } from 'node:net';
 import type { Writable } from 'node:stream';
@@ -6,6 +7,8 @@ import { isatty } from 'node:tty';
 import { HuskError } from '../../base/errors.ts';
 import type { ForegroundStreams } from '../../native/foreground.ts';
 import type { Attachment, ClientStreams } from './attach.ts';
+
+const sttyMs = 5_000;
 
 interface Wanted {
   readonly tty: boolean;
@@ -50,16 +53,26 @@ function output(fd: 1 | 2): Writable {
   return createWriteStream('', { fd, autoClose: false });
 }
 
-/** Hands the terminal to the container: each key as it is pressed, and the size. Disposing takes it back. */
+/**
+ * Hands the terminal to the container: each key as it is pressed, and the size. Disposing takes it back.
+ *
+ * Node's own raw mode still turns each line feed into two characters, as the container's terminal has done already.
+ */
 export function rawTerminal(attachment: Pick<Attachment, 'resize'>): Disposable {
   const tell = (): void => attachment.resize(process.stdout.columns, process.stdout.rows);
-  process.stdin.setRawMode(true);
+  const before = stty(['-g']).trim();
+  stty(['raw', '-echo']);
   process.stdout.on('resize', tell);
   tell();
   return {
     [Symbol.dispose]: () => {
       process.stdout.off('resize', tell);
-      process.stdin.setRawMode(false);
+      stty([before]);
     },
   };
+}
+
+/** Of standard input; it returns at once. */
+function stty(words: readonly string[]): string {
+  return execFileSync('stty', words, { stdio: [0, 'pipe', 'inherit'], encoding: 'utf8', timeout: sttyMs });
 }
