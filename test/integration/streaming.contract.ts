@@ -86,6 +86,16 @@ export function streamingContract(start: () => Promise<StreamingRig>): void {
     assert.equal(command.stderr?.text(), 'err\n');
   });
 
+  test('exec: a process starts as one of ExecSync does: its umask, signals and descriptors', async () => {
+    const cmd = ['sh', '-c', 'umask; grep ^Sig[BI] /proc/self/status; ls /proc/self/fd | wc -l'];
+    const { stdout } = await daemon.cri.execSync({ containerId: container, cmd, timeout: 60n });
+    for (const wanted of [{ stdout: true, stderr: true }, { stdout: true }, { stdin: true, stdout: true, tty: true }]) {
+      const command = await exec(cmd, wanted);
+      await command.status();
+      assert.equal(command.stdout?.text().replaceAll('\r', ''), stdout.toString());
+    }
+  });
+
   test('exec: 16 MiB through the container’s cat come back whole, and the end of input is seen', async (context) => {
     const command = await exec(['cat'], { stdin: true, stdout: true });
     const sent = randomBytes(16 * mib);

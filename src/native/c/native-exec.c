@@ -20,6 +20,7 @@
 #include <time.h>
 
 #define SPEC_FD 3
+#define USUAL_UMASK 022
 #define END_OF_TRANSMISSION "\x04"
 /* After the process ended, what it left running may hold the terminal; silent for so long, it is not waited for. */
 #define STRAY_MS 500
@@ -56,6 +57,8 @@ static void run_runtime(char **command, int with_terminal, int complaints)
 		dup2(end, fd);
 	}
 	signal(SIGPIPE, SIG_DFL);
+	/* The process takes over what the runtime has. */
+	umask(USUAL_UMASK);
 	execv(command[0], command);
 	_exit(127);
 }
