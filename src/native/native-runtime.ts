@@ -1,6 +1,6 @@
 /** PodRuntime for pods that run on the host itself: orchestration only. */
 import { existsSync } from 'node:fs';
-import { access, mkdir, readdir } from 'node:fs/promises';
+import { access, chmod, mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { sleep } from '../base/deadline.ts';
 import { describeError, HuskError } from '../base/errors.ts';
@@ -47,6 +47,9 @@ export async function prepareNative(options: Omit<NativeRuntimeOptions, 'events'
   const shared = sharedPlaces(options);
   for (const folder of [shared.exits, shared.runtimeRoot]) await mkdir(folder, { recursive: true, mode: 0o700 });
   await prepareStreams(shared.streams);
+  // The gateway passes through to the sockets of VMs: it may not be made with a native pod's own mode.
+  await mkdir(shared.pods, { recursive: true, mode: 0o711 });
+  await chmod(shared.pods, 0o711);
   const layers = await LayerMounts.open(options);
   const { ociRuntimes, cgroupDriver } = options.programs;
   const runtimes = new Map<string, OciCli>();
