@@ -1,10 +1,11 @@
 /** A file server of a pod, and in place of the pod's VM a raw client. */
 import { once } from 'node:events';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { ShareServer } from '../../src/volumes/share-server.ts';
+import { run } from '../../src/base/exec.ts';
+import { type Share, ShareServer } from '../../src/volumes/share-server.ts';
 import { FuseClient } from './fuse-client.ts';
 
 export const shareProgram: string = join(import.meta.dirname, '../../build/bin/husk-share');
@@ -34,6 +35,48 @@ export async function startShare(cgroupPaths: readonly string[] = []): Promise<S
       await ShareServer.end(folder);
       listener.close();
       await rm(folder, { recursive: true, force: true });
+    },
+  };
+}
+
+/** What is shared: a folder that may be written, unless `more` says else. */
+export const share = (path: string, more: Partial<Share> = {}): Share => ({
+  path,
+  isFile: false,
+  access: 'rw',
+  hostToContainer: false,
+  ...more,
+});
+
+/** For `assert.rejects`: the server answered with this errno. */
+export const failed =
+  (code: number) =>
+  (caught: unknown): boolean =>
+    (caught as { errno?: number }).errno === code;
+
+/** A server whose client has begun, and a folder `data` on the host, not shared yet. */
+export interface ShareScene extends AsyncDisposable {
+  readonly host: string;
+  readonly data: string;
+  readonly subject: SharedFolder;
+  readonly client: FuseClient;
+}
+
+export async function shareScene(): Promise<ShareScene> {
+  const host = await mkdtemp(join(tmpdir(), 'husk-host-'));
+  const data = join(host, 'data');
+  await mkdir(data);
+  const subject = await startShare();
+  await subject.client.start();
+  return {
+    host,
+    data,
+    subject,
+    client: subject.client,
+    async [Symbol.asyncDispose]() {
+      await subject[Symbol.asyncDispose]();
+      await run('sh', ['-c', 'umount -l "$1"/data/*/ 2>/dev/null; true', 'sh', host], { timeoutMs: 10_000 });
+      await rm(host, { recursive: true, force: true });
     },
   };
 }

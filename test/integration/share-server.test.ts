@@ -6,24 +6,20 @@ import {
   linkSync,
   lstatSync,
   mkdirSync,
-  mkdtempSync,
   readdirSync,
   readFileSync,
   readlinkSync,
-  rmSync,
   statSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, test } from 'node:test';
 import { isAlive, readIdentity } from '../../src/jail/process.ts';
-import type { Share } from '../../src/volumes/share-server.ts';
 import { ShareServer } from '../../src/volumes/share-server.ts';
-import { text, u16, u32, u64 } from '../helpers/fields.ts';
+import { text, u32, u64 } from '../helpers/fields.ts';
 import { type FuseClient, op, rootNode } from '../helpers/fuse-client.ts';
-import { type SharedFolder, startShare } from '../helpers/share.ts';
+import { failed, type SharedFolder, type ShareScene, share, shareScene } from '../helpers/share.ts';
 
 const errno = {
   EPERM: 1,
@@ -36,32 +32,17 @@ const errno = {
   EROFS: 30,
   ENAMETOOLONG: 36,
 };
-const share = (path: string, more: Partial<Share> = {}): Share => ({
-  path,
-  isFile: false,
-  access: 'rw',
-  hostToContainer: false,
-  ...more,
-});
-const failed = (code: number) => (caught: unknown) => (caught as { errno?: number }).errno === code;
 
+let scene: ShareScene;
 let host: string;
 let data: string;
 let subject: SharedFolder;
 let client: FuseClient;
 beforeEach(async () => {
-  host = mkdtempSync(join(tmpdir(), 'husk-host-'));
-  data = join(host, 'data');
-  mkdirSync(data);
-  subject = await startShare();
-  client = subject.client;
-  await client.start();
+  scene = await shareScene();
+  ({ host, data, subject, client } = scene);
 });
-afterEach(async () => {
-  await subject[Symbol.asyncDispose]();
-  execFileSync('sh', ['-c', 'umount -l "$1"/data/*/ 2>/dev/null; true', 'sh', host]);
-  rmSync(host, { recursive: true, force: true });
-});
+afterEach(() => scene[Symbol.asyncDispose]());
 
 test('files are read, written, listed and owned as the guest says', async () => {
   writeFileSync(join(data, 'a'), 'hello');
@@ -268,95 +249,6 @@ test('the process has no more than it needs', async () => {
     .split('\n')
     .map((line) => line.split(' ')[4]);
   assert.deepEqual(mounts, ['/', '/proc']);
-});
-
-const head = (size: number, code: number): Buffer =>
-  Buffer.concat([u32(size), u32(code), u64(99), u64(1), u32(0), u32(0), u32(0), u16(0), u16(0)]);
-const garbage: readonly (readonly [string, Buffer])[] = [
-  ['a length below the head', head(39, op.statfs)],
-  ['a length beyond the largest message', head(0x7fff_ffff, op.statfs)],
-  ['a name that does not end', Buffer.concat([head(44, op.lookup), Buffer.from('abcd')])],
-  ['a fixed part that is not there', head(40, op.read)],
-  ['more than the request has', Buffer.concat([head(44, op.statfs), u32(0)])],
-  ['two names of which one is there', Buffer.concat([head(42, op.symlink), text('a')])],
-  [
-    'a write that promises more than it brings',
-    Buffer.concat([head(80, op.write), u64(0), u64(0), u32(1 << 19), u32(0), u64(0), u32(0), u32(0)]),
-  ],
-  [
-    'a list to forget that is longer than it says',
-    Buffer.concat([head(64, op.batchForget), u32(2), u32(0), u64(2), u64(1)]),
-  ],
-];
-for (const [what, bytes] of garbage) {
-  test(`a session with ${what} is ended`, async () => {
-    assert.equal(await client.sendRaw(bytes), undefined);
-    assert.equal(await subject.server.exited, 'exit code 1');
-  });
-}
-
-/** The fixed part of each request in bytes, and how many names follow. */
-const shapes: readonly (readonly [number, number, number])[] = [
-  ...([
-    [op.lookup, 0, 1],
-    [op.getattr, 16, 0],
-    [op.setattr, 88, 0],
-    [op.readlink, 0, 0],
-    [op.symlink, 0, 2],
-  ] as const),
-  ...([
-    [op.mknod, 16, 1],
-    [op.mkdir, 8, 1],
-    [op.unlink, 0, 1],
-    [op.rmdir, 0, 1],
-    [op.rename, 8, 2],
-  ] as const),
-  ...([
-    [op.rename2, 16, 2],
-    [op.link, 8, 1],
-    [op.open, 8, 0],
-    [op.opendir, 8, 0],
-    [op.create, 16, 1],
-  ] as const),
-  ...([
-    [op.read, 40, 0],
-    [op.readdir, 40, 0],
-    [op.readdirplus, 40, 0],
-    [op.release, 24, 0],
-  ] as const),
-  ...([
-    [op.fsync, 16, 0],
-    [op.statfs, 0, 0],
-    [op.getxattr, 8, 1],
-    [op.listxattr, 8, 0],
-    [op.removexattr, 0, 1],
-  ] as const),
-  ...([
-    [op.setlk, 48, 0],
-    [op.fallocate, 32, 0],
-    [op.lseek, 24, 0],
-    [op.forget, 8, 0],
-    [100, 16, 1],
-  ] as const),
-];
-
-test('random requests are answered; nothing outside changes', { timeout: 60_000 }, async () => {
-  writeFileSync(join(data, 'a'), 'x');
-  writeFileSync(join(host, 'beside'), 'y');
-  await subject.server.add(share(data));
-  await client.walk(rootNode, 'd0', 'a');
-  let seed = 7;
-  const random = (below: number): number => (seed = (seed * 1_103_515_245 + 12_345) % 2 ** 31) % below;
-  const names = ['a', 'b', 'd0', '..', '.', '', '../beside', 'x/y', 'user.a'];
-  for (let count = 0; count < 2000; count += 1) {
-    const [code, fixed, texts] = shapes[random(shapes.length)] as readonly [number, number, number];
-    const body = Buffer.from(Array.from({ length: fixed }, () => (random(4) === 0 ? random(256) : 0)));
-    const said = Array.from({ length: texts }, () => text(names[random(names.length)] as string));
-    const { answer } = client.ask(code, BigInt(random(5)), body, ...said);
-    if (code !== op.forget) assert.notEqual(await answer, undefined, `request ${code} ended the session`);
-  }
-  assert.deepEqual(readdirSync(host).toSorted(), ['beside', 'data']);
-  assert.equal(readFileSync(join(host, 'beside'), 'utf8'), 'y');
 });
 
 test('a daemon that comes back finds the server; one that died is lost; the end leaves nothing', async () => {
