@@ -2,6 +2,7 @@
 import { pino } from 'pino';
 import { describeError } from '../base/errors.ts';
 import { parseFailpoints } from '../base/failpoints.ts';
+import { logDestination } from '../base/log-destination.ts';
 import { composeDaemon } from './compose.ts';
 import { resolveConfig } from './config.ts';
 import { readConfigFile } from './config-file.ts';
@@ -24,7 +25,7 @@ async function main(): Promise<void> {
   const file = await readConfigFile(flags.config);
   const config = resolveConfig(flags, file);
   const socketPath = socketPathOf(config.listen);
-  const log = pino({ level: config.logLevel }, pino.destination({ dest: 2, sync: true }));
+  const log = pino({ level: config.logLevel }, logDestination(2));
   log.info({ version, pid: process.pid }, 'huskd starts');
   const daemon = await composeDaemon(config, log, parseFailpoints(process.env['HUSK_FAILPOINTS']));
   await daemon.cri.listen(socketPath);

@@ -7,12 +7,14 @@
  * state that matters: huskd attaches every VM anew to a fresh gateway. Its settings come on standard
  * input (settings.ts).
  */
+
 import { unlink } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
 import { pino } from 'pino';
 import { systemClock } from '../base/clock.ts';
 import { describeError, HuskError, isErrno } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
+import { logDestination } from '../base/log-destination.ts';
 import { startStreamingServer } from '../streaming/server.ts';
 import { Blame } from './blame.ts';
 import { Gateway } from './gateway.ts';
@@ -30,7 +32,7 @@ async function main(): Promise<void> {
   process.umask(0o177);
   const log: Log = pino(
     { level: values['log-level'], base: { process: 'gateway', pid: process.pid } },
-    pino.destination({ fd: 2, sync: true }),
+    logDestination(2),
   );
   const blame = new Blame();
   containErrors(blame, log);
