@@ -9,7 +9,7 @@ import { experimental } from '@grpc/grpc-js';
 import { FakeAgent } from '../../agent/testing/fake-agent.ts';
 import { FakeChannel } from '../../agent/testing/fake-channel.ts';
 import { defaultLinkLimits } from '../limits.ts';
-import { LinkCredentials, newNonce, shakeHands } from './connector.ts';
+import { GuestBatch, LinkCredentials, newNonce, shakeHands } from './connector.ts';
 import { GuestClient } from './guest-client.ts';
 
 const key = '0123456789abcdef';
@@ -40,6 +40,25 @@ describe('the link of the gateway to a guest', () => {
     await once(socket, 'connect');
     return socket;
   };
+
+  it('gives a guest that was late with its answer as much time for the batch as any other', async () => {
+    const lateMs = fast.handshakeMs * 0.75;
+    let heard = '';
+    guest = (socket) =>
+      socket.on('data', (bytes) => {
+        const [asked, given] = ['SYNC', 'INIT'].map((word) => heard.includes(word));
+        heard += bytes.toString('latin1');
+        const nonce = /HUSK-SYNC ([0-9a-f]{32})\n/.exec(heard)?.[1] ?? '';
+        const answer = Buffer.concat([Buffer.from(`HUSK-DONE ${nonce}\n\u0002\0\0\0`), Buffer.from('ok')]);
+        if (asked !== true) setTimeout(() => socket.write(`HUSK-ECHO ${nonce}\n`), lateMs);
+        if (given !== true && heard.includes('INIT')) setTimeout(() => socket.write(answer), lateMs);
+        if (heard.includes('GO::')) socket.write('first bytes');
+      });
+    const socket = await dial();
+    const batch = new GuestBatch(Buffer.from([0, 0, 0, 0]));
+    await shakeHands(socket, fast, { nonce: newNonce(key), batch });
+    assert.equal(String(await batch.answer), 'ok');
+  });
 
   it('repeats SYNC with the key of the link until it is answered, and gives the session its first bytes', async () => {
     let heard = '';

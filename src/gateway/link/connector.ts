@@ -168,7 +168,10 @@ export function shakeHands(
   let silence: NodeJS.Timeout | undefined;
   const onData = (chunk: Buffer): void => {
     try {
+      const wasSearching = handshake.searching;
       const step = handshake.receive(chunk);
+      // It is up only now, and the batch can be sent but once: what is left of the time may be too short for it.
+      if (wasSearching && !handshake.searching) timer.refresh();
       if (step.send !== undefined) socket.write(step.send);
       if (!handshake.searching) batch?.progress({ sent: true, answer: step.answer });
       if (handshake.opening) silence ??= setTimeout(() => finish(handshake.finish().open), silentGuestMs);
