@@ -1,12 +1,12 @@
 /** A container in this guest: what it was made of, its output, and how it ended. */
 import { readFileSync, statSync } from 'node:fs';
 import type { ContainerExited, Layer, ResolvedUser, VolumeMount } from '../../src/gen/agent/v1/agent.ts';
+import { takesSignal } from '../../src/oci/takes-signal.ts';
 import { killCgroup, wasOomKilled } from './cgroup.ts';
 import type { ContainerInput } from './container-input.ts';
 import type { ExecTarget } from './exec-request.ts';
 import type { ProcessExit } from './exits.ts';
 import type { OutputStream } from './output-stream.ts';
-import { takesSignal } from './stop-signal.ts';
 import type { StreamHandle } from './streams.ts';
 
 /** After the first process ended, another may hold its output open; silent for so long, it is not waited for. */

@@ -16,6 +16,7 @@ import type {
 } from '../pod/pod-runtime.ts';
 import type { ContainerRecord, ContainerStatusRecord, SandboxRecord, SandboxStatus } from '../pod/records.ts';
 import type { PodUse } from '../pod/usage.ts';
+import { askToEnd } from './ask-to-end.ts';
 import { createContainer } from './container-create.ts';
 import { destroyContainer } from './container-destroy.ts';
 import type { NativeContext } from './context.ts';
@@ -160,10 +161,9 @@ export class NativeRuntime implements PodRuntime {
     const live = this.#live.get(container.id);
     if (live === undefined) return;
     if (graceSeconds > 0) {
-      await this.#signal(this.#places(sandbox.id, container.id), container);
-      const waiting = new AbortController();
-      await Promise.race([live.ended, sleep(graceSeconds * 1000, waiting.signal).catch(() => undefined)]);
-      waiting.abort();
+      const { pidFile } = this.#places(sandbox.id, container.id);
+      const { id: containerId, stopSignal } = container;
+      await askToEnd({ containerId, pidFile, stopSignal, graceMs: graceSeconds * 1000, ended: live.ended });
     }
     await this.#kill(live);
   }

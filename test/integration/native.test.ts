@@ -58,6 +58,16 @@ test('a pod that wants the host’s network is run natively and has the host’s
   assert.deepEqual(bench.holdings(), []);
 });
 
+test('a stop before the program can take its signal still ends it by that signal', async () => {
+  const pod = await bench.runPod();
+  const line = 'sleep 2; trap "exit 7" TERM; sleep 100 & wait';
+  const id = await startContainer(bench.daemon, pod, shell(bench.image, line));
+  await bench.daemon.cri.stopContainer({ containerId: id, timeout: 30n });
+  const { exitCode } = await bench.exited(id);
+  assert.equal(exitCode, 7);
+  await bench.removePod(pod.id);
+});
+
 test('a command that runs too long is killed with all it started', async () => {
   const pod = await bench.runPod();
   const containerId = await start(pod, 'sleep 600');

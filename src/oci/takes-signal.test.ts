@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { takesSignal } from './stop-signal.ts';
+import { takesSignal } from './takes-signal.ts';
 
 const status = (nsPid: string, blocked: string, caught: string): string =>
   `Name:\tsh\nNSpid:\t${nsPid}\nSigQ:\t0/1\nSigBlk:\t${blocked}\nSigIgn:\t0000000000004000\nSigCgt:\t${caught}\nCapInh:\t0\n`;
