@@ -14,6 +14,8 @@ export interface Exception {
   readonly key: RegExp;
   /** What is seen then; absent: whatever it is. A fact that is not there is the empty text. */
   readonly seen?: RegExp;
+  /** Not there on every machine. */
+  readonly sometimes?: boolean;
   readonly reason: string;
 }
 

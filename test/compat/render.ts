@@ -45,7 +45,10 @@ export function unused(
     }
   }
   return exceptions
-    .filter((each) => !used.has(each) && (each.runtime === 'both' || runtimes.includes(each.runtime)))
+    .filter(
+      (each) =>
+        !used.has(each) && each.sometimes !== true && (each.runtime === 'both' || runtimes.includes(each.runtime)),
+    )
     .map(({ key }) => String(key));
 }
 
