@@ -1,6 +1,7 @@
 /** Scenarios of folders of the host. Nothing here says what is right: runC does. */
 import { execFileSync } from 'node:child_process';
 import { appendFileSync, chmodSync, chownSync, renameSync, symlinkSync, truncateSync, unlinkSync } from 'node:fs';
+import { join } from 'node:path';
 import { folder, write } from './make.ts';
 import { type Scenario } from './scenario.ts';
 
@@ -213,5 +214,12 @@ export const hostPaths: readonly Scenario[] = [
   folder('df tells the host’s file system', 'df -k v/m | tail -1 | tr -s " " | cut -d" " -f2', {
     prepare: (host) => execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', host.folderAt('data/m')]),
     vmDiffers: 'what is mounted below a share is no mount of the guest: df tells the share’s own file system',
+  }),
+  folder('questions about POSIX', 'mkdir v/w; v/posix-checks v/w', {
+    prepare: (host) => {
+      const source = join(import.meta.dirname, '../../fixtures/posix-checks.c');
+      execFileSync('gcc', ['-O1', '-w', '-static', '-o', host.at('data/posix-checks'), source]);
+    },
+    afterwards: 'rm -r v/w v/posix-checks',
   }),
 ];
