@@ -137,6 +137,9 @@ async function writeSpec(create: Create, user: ProcessUser): Promise<void> {
     usernsProgram: options.programs.userns,
   });
   context.warnOfClamp(Number(wish.config.linux?.resources?.oomScoreAdj ?? 0n));
+  // The OCI runtime sets the size only when the program runs already.
+  const { size } = options.foreground ?? {};
+  if (spec.process.terminal && size !== undefined) spec.process.consoleSize = { ...size };
   await writeFile(places.spec, JSON.stringify(spec), { mode: 0o600 });
 }
 

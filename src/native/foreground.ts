@@ -21,6 +21,8 @@ export interface ForegroundStreams {
   readonly stdin: number | 'ignore';
   readonly stdout: number | 'ignore';
   readonly stderr: number | 'ignore';
+  /** The terminal's size; undefined: there is no terminal. */
+  readonly size: { readonly height: number; readonly width: number } | undefined;
   /** Called when the terminal's size has changed must reach the OCI runtime: it gets the function to call. */
   readonly onResizer: (resized: () => void) => void;
 }

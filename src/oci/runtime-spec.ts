@@ -15,6 +15,8 @@ export interface OciSpec {
 
 export interface OciProcess {
   terminal: boolean;
+  /** Of the terminal, from its start. */
+  consoleSize?: { height: number; width: number };
   user: { uid: number; gid: number; additionalGids: number[] };
   args: string[];
   env: string[];

@@ -15,7 +15,13 @@ import { openPod } from './pod-parts.ts';
 import { knownRuns } from './shared-state.ts';
 
 /** A container that is taken away needs no streams. */
-const noStreams = { stdin: 'ignore', stdout: 'ignore', stderr: 'ignore', onResizer: () => undefined } as const;
+const noStreams = {
+  stdin: 'ignore',
+  stdout: 'ignore',
+  stderr: 'ignore',
+  size: undefined,
+  onResizer: () => undefined,
+} as const;
 
 /** To be called while nobody else works on what is shared. What cannot be taken away is logged, and tried again next time. */
 export async function sweepDeadRuns(config: Config, log: Log): Promise<void> {

@@ -25,7 +25,7 @@ export function checkTerminal({ tty }: Wanted): void {
 }
 
 /** The descriptors themselves, for the OCI runtime. Node must not open them too: it would make pipes non-blocking for both. */
-export function inheritedStreams({ stdin }: Wanted): ForegroundStreams & Disposable {
+export function inheritedStreams({ tty, stdin }: Wanted): ForegroundStreams & Disposable {
   let resized = (): void => undefined;
   const onResize = (): void => resized();
   process.on('SIGWINCH', onResize);
@@ -33,6 +33,7 @@ export function inheritedStreams({ stdin }: Wanted): ForegroundStreams & Disposa
     stdin: stdin ? 0 : 'ignore',
     stdout: 1,
     stderr: 2,
+    size: tty ? terminalSize() : undefined,
     onResizer: (given) => {
       resized = given;
     },
@@ -70,6 +71,11 @@ export function rawTerminal(attachment: Pick<Attachment, 'resize'>): Disposable 
       stty([before]);
     },
   };
+}
+
+function terminalSize(): ForegroundStreams['size'] {
+  const [height, width] = stty(['size']).trim().split(' ').map(Number);
+  return height && width ? { height, width } : undefined;
 }
 
 /** Of standard input; it returns at once. */
