@@ -18,8 +18,11 @@ static int copy_sparse(int from, int to) {
       size_t want = end - at < (off_t)sizeof buffer ? (size_t)(end - at) : sizeof buffer;
       ssize_t got = pread(from, buffer, want, at);
       if (got == 0) errno = EIO;
-      if (got <= 0 || pwrite(to, buffer, (size_t)got, at) != got) return -1;
-      at += got;
+      if (got <= 0) return -1;
+      /* A disk that fills up takes a part first, and says so with the next write. */
+      ssize_t put = pwrite(to, buffer, (size_t)got, at);
+      if (put <= 0) return -1;
+      at += put;
     }
   }
   return 0;
