@@ -143,6 +143,11 @@ export function openHub(config: Config, { programs, log, events, streaming }: Hu
   });
 }
 
+/** Where the hypervisor keeps its templates. */
+export function templatesFolder(config: Pick<Config, 'rootDirectory'>): string {
+  return join(config.rootDirectory, 'vm/templates');
+}
+
 export async function openHypervisor(
   config: Config,
   log: Log,

@@ -4,12 +4,13 @@ import { isKind } from '../../base/errors.ts';
 import { noFailpoints } from '../../base/failpoints.ts';
 import type { Log } from '../../base/log.ts';
 import type { QemuHypervisor } from '../../hypervisor/qemu/hypervisor.ts';
+import { releaseHolders } from '../../hypervisor/template/store.ts';
 import type { Image } from '../../images/image-store.ts';
 import type { ForegroundStreams } from '../../native/foreground.ts';
 import type { PodEngine } from '../../pod/engine/pod-engine.ts';
 import { openState, type State } from '../../state/open-state.ts';
 import type { Config } from '../config.ts';
-import { makeFolders, makeTemplate, openHub, openHypervisor, openImages } from '../parts.ts';
+import { makeFolders, makeTemplate, openHub, openHypervisor, openImages, templatesFolder } from '../parts.ts';
 import { type Programs, placePrograms } from '../programs.ts';
 import { newRun, programsFolder, runConfig, sharedConfig } from './places.ts';
 import { openPod, type VmParts } from './pod-parts.ts';
@@ -119,7 +120,9 @@ async function endRun(config: Config, own: Config, { log, hypervisor, lock }: En
   const end = async (): Promise<void> => {
     await removeRun(own);
     const isLast = (await knownRuns(config)).every(({ alive }) => !alive);
-    await hypervisor?.close(isLast ? 'release' : 'keep');
+    await hypervisor?.close('keep');
+    // Also what a killed run held, when this one had no virtual machine.
+    if (isLast) await releaseHolders(templatesFolder(sharedConfig(config)));
   };
   if (lock.ours) return await end();
   try {

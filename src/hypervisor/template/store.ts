@@ -1,6 +1,6 @@
 /** The copy of a template on disk, and the process that holds it in memory. */
 import { createHash } from 'node:crypto';
-import { access, type FileHandle, mkdir, open, readFile, rename, rm } from 'node:fs/promises';
+import { access, type FileHandle, mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { writeFileAtomic } from '../../base/atomic-file.ts';
 import { HuskError } from '../../base/errors.ts';
@@ -37,6 +37,14 @@ export async function digestOf(file: FileHandle): Promise<FileDigest> {
     if (bytesRead === 0) return { sha256: hash.digest('hex'), bytes };
     hash.update(buffer.subarray(0, bytesRead));
     bytes += bytesRead;
+  }
+}
+
+/** Ends the processes that hold templates of the folder in memory, whoever started them. The copies on disk stay. */
+export async function releaseHolders(folder: string): Promise<void> {
+  for (const key of await readdir(folder).catch(() => [])) {
+    const text = await readFile(join(folder, key, 'holder.json'), 'utf8').catch(() => undefined);
+    if (text !== undefined) releaseHolder(JSON.parse(text) as ProcessIdentity);
   }
 }
 
