@@ -36,11 +36,19 @@ function brokenLinks({ path, text }: Source): string[] {
   });
 }
 
-/** Promises (list items and table rows) that link no test file that exists and do not say "pending". */
+/** The heading line of the table that a line is in. */
+function tableHead(lines: readonly string[], index: number): string {
+  let first = index;
+  while (lines[first - 1]?.startsWith('|')) first -= 1;
+  return lines[first] ?? '';
+}
+
+/** Promises (list items, and rows of tables of promises) that link no test file that exists and do not say "pending". */
 function unprovenPromises({ path, text }: Source): string[] {
   const lines = text.replaceAll(/\n {2,}(?=\S)/g, ' ').split('\n');
   return lines.filter((line, index) => {
     const isRow = line.startsWith('|') && !/^[|\s:-]+$/.test(line) && !/^[|\s:-]+$/.test(lines[index + 1] ?? '');
+    if (isRow && !/^\|\s*Promise\b/.test(tableHead(lines, index))) return false;
     if (!isRow && !/^(?:[-*]|\d+\.) /.test(line)) return false;
     if (/\bpending\b/i.test(line)) return false;
     const targets = localLinksOf(line).map((target) => target.split('#')[0] ?? '');
@@ -71,5 +79,6 @@ test('canary: a broken link, a broken anchor and an unproven promise are noticed
   const proof = '[test](test/architecture/documents.test.ts)';
   const table = `| Promise | Test |\n| --- | --- |\n| one | ${proof} |\n| two | [no](test/none.test.ts) |\n| three | pending |`;
   assert.deepEqual(unprovenPromises({ path, text: table }), ['| two | [no](test/none.test.ts) |']);
+  assert.deepEqual(unprovenPromises({ path, text: '| Run | Passed |\n| --- | --- |\n| one | 2 |' }), []);
   assert.deepEqual(unprovenPromises({ path, text: `- one\n- two ${proof}\n- three:\n  goes on, ${proof}` }), ['- one']);
 });
