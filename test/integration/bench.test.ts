@@ -73,7 +73,7 @@ test('a tiny run measures both runtimes, writes everything down, and leaves noth
   }
   assert.equal(scale.length, 4);
   const trace = await readFile(join(out, 'trace.txt'), 'utf8');
-  for (const name of ['spawn_called', 'qmp_greeting', 'incoming_done', 'agent attach', 'guest sys', 'guest runtime']) {
+  for (const name of ['spawn_called', 'qmp_greeting', 'incoming_done', 'agent attach', 'guest call', 'guest sys']) {
     assert.match(trace, new RegExp(name), name);
   }
   assert.ok(timelines[0]?.steps.some(({ step }) => step === 'identity'));
