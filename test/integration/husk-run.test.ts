@@ -4,7 +4,10 @@ import type { ChildProcess } from 'node:child_process';
 import { spawn } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { readlink } from 'node:fs/promises';
+import { mkdtemp, readdir, readlink, rm, writeFile } from 'node:fs/promises';
+import { type AddressInfo, createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { sleep } from '../../src/base/deadline.ts';
 import { type RunBench, startRunBench } from '../helpers/direct-run.ts';
@@ -46,6 +49,26 @@ async function exitCode(child: ChildProcess): Promise<number> {
   return Number(child.exitCode);
 }
 
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  return port;
+}
+
+/** Its server may need a moment yet. */
+async function page(url: string): Promise<string> {
+  for (let tries = 0; ; tries += 1) {
+    try {
+      return await (await fetch(url, { signal: AbortSignal.timeout(5_000) })).text();
+    } catch (caught) {
+      if (tries > 50) throw caught;
+      await sleep(100);
+    }
+  }
+}
+
 for (const [where, options] of runtimes) {
   test(`${where}: the exit code and both outputs come through, apart from one another`, async () => {
     const told = await bench.run(options, ['sh', '-c', 'echo out; echo err >&2; exit 7']);
@@ -71,6 +94,34 @@ for (const [where, options] of runtimes) {
     interrupted.child.kill('SIGINT');
     assert.equal(await exitCode(interrupted.child), 137);
     await assertHoldings(bench, idle);
+  });
+
+  test(`${where}: folders, variables and a published port reach the container`, async () => {
+    const data = await mkdtemp(join(tmpdir(), 'husk-run-data-'));
+    await writeFile(join(data, 'given'), 'of the host\n');
+    const port = await freePort();
+    const command =
+      'cat /ro/given; echo $MODE; touch /ro/x 2>/dev/null || touch /rw/made; echo ready; httpd -f -p 80 -h /rw';
+    const given = ['-v', `${data}:/ro:ro`, '-v', `${data}:/rw`, '-e', 'MODE=some mode', '-p', `${port}:80`];
+    try {
+      const child = bench.start([...given, ...options], ['sh', '-c', command], {
+        stdio: ['ignore', 'pipe', 'inherit'],
+      });
+      let text = '';
+      child.stdout?.on('data', (bytes: Buffer) => (text += bytes.toString()));
+      while (!text.includes('ready')) await once(child.stdout as NodeJS.ReadableStream, 'data');
+      assert.equal(text, 'of the host\nsome mode\nready\n');
+      assert.deepEqual((await readdir(data)).sort(), ['given', 'made']);
+      assert.equal(await page(`http://127.0.0.1:${port}/given`), 'of the host\n');
+      child.kill('SIGINT');
+      // Two at once could be one.
+      await sleep(500);
+      child.kill('SIGINT');
+      await exitCode(child);
+      await assertHoldings(bench, idle);
+    } finally {
+      await rm(data, { recursive: true });
+    }
   });
 
   test(`${where}: a terminal has its size, and its interrupt key ends what runs`, async () => {
