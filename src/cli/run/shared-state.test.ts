@@ -22,10 +22,14 @@ test('one works on what is shared at a time; who waits for too long is told for 
   const config = configIn('turns', join(folder, 'turns/state'));
   const order: string[] = [];
   const { promise, resolve } = Promise.withResolvers<void>();
+  const begun = Promise.withResolvers<void>();
   const first = withShared(turn(config, 1_000), async () => {
     order.push('first');
+    begun.resolve();
     await promise;
   });
+  // Who comes first is otherwise not said: making the folders takes them differently long.
+  await Promise.race([first, begun.promise]);
   const second = withShared(turn(config, 60_000), async () => void order.push('second'));
   await assert.rejects(
     withShared(turn(config, 0), async () => undefined),
