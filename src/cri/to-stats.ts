@@ -1,4 +1,6 @@
 /** What was measured, in the words of CRI. Pure. */
+
+import type { InterfaceUse } from '../base/interface-use.ts';
 import type { CgroupUse, ContainerUse, Pressure as GuestPressure, PressureLine } from '../gen/agent/v1/agent.ts';
 import type {
   ContainerStats,
@@ -16,7 +18,6 @@ import type {
 } from '../gen/cri/v1/api.ts';
 import type { Measured } from '../pod/engine/stats-service.ts';
 import type { ContainerRecord, SandboxRecord } from '../pod/records.ts';
-import type { InterfaceUse } from '../pod/usage.ts';
 
 /** A container's statistics; undefined when it was not there when its pod was looked at. */
 export function containerStatsOf(record: ContainerRecord, measured: Measured): ContainerStats | undefined {

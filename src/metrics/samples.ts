@@ -1,4 +1,5 @@
 /** What was measured, as samples of the metrics. Pure. */
+import type { InterfaceUse } from '../base/interface-use.ts';
 import type { CgroupUse, ContainerUse, DeviceUse, Pressure } from '../gen/agent/v1/agent.ts';
 
 /** One value of a metric. CRI has whole numbers only: seconds are rounded down. */
@@ -17,19 +18,6 @@ export interface SpecLimits {
   readonly memoryBytes: bigint;
   readonly memoryReservationBytes: bigint;
   readonly memorySwapBytes: bigint;
-}
-
-/** Counters of an interface. */
-export interface InterfaceCounters {
-  readonly name: string;
-  readonly rxBytes: bigint;
-  readonly rxPackets: bigint;
-  readonly rxErrors: bigint;
-  readonly rxDropped: bigint;
-  readonly txBytes: bigint;
-  readonly txPackets: bigint;
-  readonly txErrors: bigint;
-  readonly txDropped: bigint;
 }
 
 const nsPerSecond = 1_000_000_000n;
@@ -82,7 +70,7 @@ export function cgroupSamples(cgroup: CgroupUse | undefined): Sample[] {
 }
 
 /** Of the pod's interfaces. */
-export function networkSamples(interfaces: readonly InterfaceCounters[]): Sample[] {
+export function networkSamples(interfaces: readonly InterfaceUse[]): Sample[] {
   return interfaces.flatMap((nic) =>
     Object.entries({
       receive_bytes_total: nic.rxBytes,

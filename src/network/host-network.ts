@@ -1,6 +1,7 @@
 import { setImmediate } from 'node:timers/promises';
 import { describeError, HuskError, isKind } from '../base/errors.ts';
 import { run } from '../base/exec.ts';
+import type { InterfaceUse } from '../base/interface-use.ts';
 import type { Log } from '../base/log.ts';
 import { AttachmentStore, type StoredAttachment } from './cni/attachment-store.ts';
 import { addChain, type ChainRun, deleteChain, statusChain } from './cni/chain.ts';
@@ -9,7 +10,7 @@ import { type ConfigFolders, ConfigLoader } from './cni/load-config.ts';
 import { type Attachment, attachmentOf, interfaceName } from './cni/request.ts';
 import type { CniResult } from './cni/result.ts';
 import { type Dress, dressForDelete } from './cni/stand-in.ts';
-import { type InterfaceUse, readInterfaceUse } from './interface-use.ts';
+import { readInterfaceUse } from './interface-use.ts';
 import { isNamespace, NamedNamespaces } from './netns.ts';
 import { type Network, type NetworkRequest, type PodInterface, tapName } from './network.ts';
 import { parsePodCidrs, renderedName, writeFromTemplate } from './pod-cidr.ts';

@@ -1,18 +1,6 @@
 /** What the interfaces in pods' namespaces counted: one run of husk-netuse for all of them. */
 import { run } from '../base/exec.ts';
-
-/** Counters of an interface, as the pod's namespace sees them: received is what came to the pod. */
-export interface InterfaceUse {
-  readonly name: string;
-  readonly rxBytes: bigint;
-  readonly rxPackets: bigint;
-  readonly rxErrors: bigint;
-  readonly rxDropped: bigint;
-  readonly txBytes: bigint;
-  readonly txPackets: bigint;
-  readonly txErrors: bigint;
-  readonly txDropped: bigint;
-}
+import type { InterfaceUse } from '../base/interface-use.ts';
 
 /** It only reads; this is for a host that hangs. */
 const readMs = 5_000;

@@ -1,8 +1,8 @@
 /** A pod's network on the host: a namespace, the CNI plugins' work in it, and for VMs a tap. */
 
-import type { InterfaceUse } from './interface-use.ts';
+import type { InterfaceUse } from '../base/interface-use.ts';
 
-export type { InterfaceUse } from './interface-use.ts';
+export type { InterfaceUse } from '../base/interface-use.ts';
 
 export interface PortMapping {
   readonly protocol: 'tcp' | 'udp' | 'sctp';

@@ -1,18 +1,6 @@
 /** What a pod and its containers use. */
+import type { InterfaceUse } from '../base/interface-use.ts';
 import type { CgroupUse, ContainerUse } from '../gen/agent/v1/agent.ts';
-
-/** Counters of an interface, as the pod sees them. */
-export interface InterfaceUse {
-  readonly name: string;
-  readonly rxBytes: bigint;
-  readonly rxPackets: bigint;
-  readonly rxErrors: bigint;
-  readonly rxDropped: bigint;
-  readonly txBytes: bigint;
-  readonly txPackets: bigint;
-  readonly txErrors: bigint;
-  readonly txDropped: bigint;
-}
 
 /** One look at a pod. */
 export interface PodUse {
