@@ -1,5 +1,5 @@
 /** The typed wrapper of `jail.c`: starts one program that owns nothing but descriptors. */
-import { type ChildProcess, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -7,6 +7,7 @@ import { withDeadline } from '../base/deadline.ts';
 import { HuskError } from '../base/errors.ts';
 import { mark } from '../base/trace.ts';
 import { type JailedProcess, watchChild } from './process.ts';
+import { readyLine } from './ready-line.ts';
 
 /** Descriptors that the jailed program finds open; jail.c fixes the numbers up to `tap`, `share` and `stream`. */
 export const jailFds = {
@@ -65,7 +66,6 @@ export interface JailSpec {
 
 /** Opening sockets, a tap and two files: milliseconds; only a broken host needs longer. */
 const readyTimeoutMs = 10_000;
-const maxReadyBytes = 4096;
 
 /** The argument vector of jail.c. Pure. */
 export function jailArguments(spec: JailSpec): string[] {
@@ -120,25 +120,6 @@ export async function launchJailed(jailPath: string, spec: JailSpec, signal?: Ab
 /** The jail ends its message with the words of strerror(3). */
 function kindOf(message: string): 'resource-exhausted' | 'internal' {
   return /: (No space left on device|Disk quota exceeded)\n?$/.test(message) ? 'resource-exhausted' : 'internal';
-}
-
-async function readyLine(jailPath: string, child: ChildProcess): Promise<string> {
-  const { promise: failed, reject } = Promise.withResolvers<never>();
-  child.once('error', (error: NodeJS.ErrnoException) => {
-    const hint = '--bin-directory must name the folder of husk’s programs';
-    const kind = error.code === 'ENOENT' ? 'failed-precondition' : 'internal';
-    reject(new HuskError(kind, `run "${jailPath}": ${error.message}`, { cause: error, hint }));
-  });
-  return Promise.race([failed, readAll(child)]);
-}
-
-async function readAll(child: ChildProcess): Promise<string> {
-  let text = '';
-  for await (const chunk of child.stdout ?? []) {
-    text += String(chunk);
-    if (text.length > maxReadyBytes) break;
-  }
-  return text;
 }
 
 /** What the program said on standard error: at most 64 KiB, empty when there is no such file. */

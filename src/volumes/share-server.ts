@@ -1,5 +1,5 @@
 /** The file server of one pod: started when the pod's first live volume comes, ended with the pod. */
-import { type ChildProcess, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -9,6 +9,7 @@ import { HuskError, isErrno } from '../base/errors.ts';
 import { run } from '../base/exec.ts';
 import { asInteger, asList, asObject, asString } from '../base/shape.ts';
 import { allGone, isAlive, kill, type ProcessIdentity } from '../jail/process.ts';
+import { readyLine } from '../jail/ready-line.ts';
 import type { UserNamespace } from '../pod/user-namespace.ts';
 
 export interface ShareServerSpec {
@@ -50,7 +51,6 @@ const goneTimeoutMs = 10_000;
 const pollMs = 250;
 /** The program makes so many mount points of each kind. */
 const maxShares = 128;
-const maxReadyBytes = 4096;
 
 export class ShareServer {
   /** Why it ended. Never rejects. */
@@ -89,7 +89,9 @@ export class ShareServer {
       (caught: unknown) => String(caught),
     );
     try {
-      const line = await withDeadline('start of the file server', startTimeoutMs, signal, () => readLine(spec, child));
+      const line = await withDeadline('start of the file server', startTimeoutMs, signal, () =>
+        readyLine(spec.program, child),
+      );
       const ready = /^ready (\d{1,10}) (\d{1,20})\n$/.exec(line);
       if (ready === null) throw new HuskError('internal', `start the file server: ${line.trim() || (await ended)}`);
       child.unref();
@@ -184,22 +186,4 @@ async function readState(stateFolder: string): Promise<State | undefined> {
 async function gone(identity: ProcessIdentity): Promise<string> {
   while (isAlive(identity)) await sleep(pollMs);
   return 'ended';
-}
-
-async function readLine(spec: ShareServerSpec, child: ChildProcess): Promise<string> {
-  const { promise: failed, reject } = Promise.withResolvers<never>();
-  child.once('error', (error: NodeJS.ErrnoException) => {
-    const kind = error.code === 'ENOENT' ? 'not-found' : 'internal';
-    reject(new HuskError(kind, `run "${spec.program}": ${error.message}`, { cause: error }));
-  });
-  return Promise.race([failed, readAll(child)]);
-}
-
-async function readAll(child: ChildProcess): Promise<string> {
-  let text = '';
-  for await (const chunk of child.stdout ?? []) {
-    text += String(chunk);
-    if (text.length > maxReadyBytes) break;
-  }
-  return text;
 }
