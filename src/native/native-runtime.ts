@@ -16,7 +16,7 @@ import type {
 } from '../pod/pod-runtime.ts';
 import type { ContainerRecord, ContainerStatusRecord, SandboxRecord, SandboxStatus } from '../pod/records.ts';
 import type { PodUse } from '../pod/usage.ts';
-import { askToEnd } from './ask-to-end.ts';
+import { askContainerToEnd } from './ask-to-end.ts';
 import { createContainer } from './container-create.ts';
 import { destroyContainer } from './container-destroy.ts';
 import type { NativeContext } from './context.ts';
@@ -163,7 +163,7 @@ export class NativeRuntime implements PodRuntime {
     if (graceSeconds > 0) {
       const { pidFile } = this.#places(sandbox.id, container.id);
       const { id: containerId, stopSignal } = container;
-      await askToEnd({ containerId, pidFile, stopSignal, graceMs: graceSeconds * 1000, ended: live.ended });
+      await askContainerToEnd({ containerId, pidFile, stopSignal, graceMs: graceSeconds * 1000, ended: live.ended });
     }
     await this.#kill(live);
   }

@@ -1,15 +1,11 @@
 import { constants } from 'node:os';
-import { sleep } from '../../../src/base/deadline.ts';
 import { HuskError } from '../../../src/base/errors.ts';
 import type { StopContainerRequest, StopContainerResponse } from '../../../src/gen/agent/v1/agent.ts';
-import type { Container } from '../container.ts';
+import { askToEnd, endedWithin } from '../../../src/oci/ask-to-end.ts';
 import type { Pod } from '../pod.ts';
 
 /** A killed process is gone in milliseconds; one stuck in the kernel is not to hold the call for ever. */
 const killedMs = 15_000;
-/** A program that cannot take the signal yet is looked at so soon again, each time later by half. */
-const firstLookMs = 10;
-const maxLookMs = 500;
 const firstRealtime = 34;
 const lastSignal = 64;
 
@@ -25,7 +21,12 @@ export async function stopContainer(pod: Pod, request: StopContainerRequest): Pr
   }
   // One that was never started would not understand the signal.
   if (graceMs > 0n && container.state === 'running') {
-    await askToEnd(container, signal, Number(graceMs));
+    const trySend = (): boolean => {
+      if (!container.takes(signal)) return false;
+      container.signal(signal);
+      return true;
+    };
+    await askToEnd({ graceMs: Number(graceMs), ended: container.ended, trySend });
   }
   if (container.exited === undefined) {
     container.killAll();
@@ -33,21 +34,6 @@ export async function stopContainer(pod: Pod, request: StopContainerRequest): Pr
   }
   if (container.exited !== undefined) return {};
   throw new HuskError('deadline-exceeded', `stop container "${containerId}": still there ${killedMs} ms after SIGKILL`);
-}
-
-/**
- * Sends the signal as soon as the program can take it, and waits until it has ended or the grace is over. Under
- * emulation seconds lie between the start of a program and its first handler; runC would send into the void.
- */
-async function askToEnd(container: Container, signal: number, graceMs: number): Promise<void> {
-  const end = performance.now() + graceMs;
-  for (let lookMs = firstLookMs; !container.takes(signal); lookMs = Math.min(lookMs * 1.5, maxLookMs)) {
-    const leftMs = end - performance.now();
-    if (leftMs <= 0) return;
-    await endedWithin(container.ended, Math.min(lookMs, leftMs));
-  }
-  container.signal(signal);
-  await endedWithin(container.ended, Math.max(0, end - performance.now()));
 }
 
 /** `TERM`, `SIGTERM`, `15`, `RTMIN+3`. @throws HuskError `invalid-argument` */
@@ -67,10 +53,4 @@ export function parseSignal(text: string): number {
 function inRange(signal: number, text: string): number {
   if (signal >= 1 && signal <= lastSignal) return signal;
   throw new HuskError('invalid-argument', `signal "${text.slice(0, 32)}": no such signal`);
-}
-
-async function endedWithin(ended: Promise<void>, ms: number): Promise<void> {
-  const over = new AbortController();
-  await Promise.race([ended, sleep(ms, over.signal).catch(() => undefined)]);
-  over.abort();
 }
