@@ -24,15 +24,13 @@ export async function rehearse(real: Pod): Promise<void> {
   pod.prepared = real.prepared;
   const { upper, written } = containerPlaces(pod.settings, id);
   const { hostnameFile, resolvConfFile, bootIdFile, shmFolder } = podPlaces(pod.settings);
-  mkdirSync(`${upper}/bin`, { recursive: true });
-  mkdirSync(`${upper}/etc`, { recursive: true });
-  mkdirSync(shmFolder, { recursive: true });
-  copyFileSync('/usr/bin/busybox', upper + program);
-  writeFileSync(`${upper}/etc/passwd`, 'root:x:0:0:root:/root:/bin/sh\n');
   const files = [hostnameFile, resolvConfFile, bootIdFile];
-  for (const file of files) writeFileSync(file, '\n');
   pod.rehearsing = true;
   try {
+    for (const path of [`${upper}/bin`, `${upper}/etc`, shmFolder]) mkdirSync(path, { recursive: true });
+    copyFileSync('/usr/bin/busybox', upper + program);
+    writeFileSync(`${upper}/etc/passwd`, 'root:x:0:0:root:/root:/bin/sh\n');
+    for (const file of files) writeFileSync(file, '\n');
     await createContainer(pod, CreateContainerRequest.decode(CreateContainerRequest.encode(wish()).finish()));
     await startContainer(pod, { containerId: id });
     for (let round = 0; round < 2; round += 1) await exec(pod, silentCall());
