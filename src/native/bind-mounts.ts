@@ -5,6 +5,7 @@ import { HuskError, isErrno } from '../base/errors.ts';
 import { type Mount, MountPropagation } from '../gen/cri/v1/api.ts';
 import type { OciMount } from '../oci/runtime-spec.ts';
 import { mappedBy } from '../pod/user-namespace.ts';
+import type { ImageSource } from './image-volumes.ts';
 import { bindMapped } from './user-namespace.ts';
 
 export interface BindMounts {
@@ -20,11 +21,21 @@ export interface BindMounts {
  * here. Both are the kubelet's word.
  *
  * @throws HuskError `invalid-argument`, `failed-precondition` when the host's mount does not
- *   propagate, `unimplemented` for image volumes and mapped mounts that are to propagate to the host
+ *   propagate, `unimplemented` for mapped mounts that are to propagate to the host
  */
 export async function bindMounts(wishes: readonly Mount[], mapper: Mapper): Promise<BindMounts> {
   const mounts: OciMount[] = [];
   for (const [index, wish] of wishes.entries()) {
+    const image = mapper.imageSources.get(index);
+    if (image !== undefined) {
+      mounts.push({
+        destination: posix.resolve('/', wish.containerPath),
+        type: 'bind',
+        source: image.source,
+        options: [...image.options],
+      });
+      continue;
+    }
     const mount = await bindMount(wish, `config.mounts[${index}]`);
     mounts.push(await mapped(wish, mount, { ...mapper, index }));
   }
@@ -42,11 +53,12 @@ export async function bindMounts(wishes: readonly Mount[], mapper: Mapper): Prom
   };
 }
 
-/** What mounts with mapped owners are made with, and the folder that they are made in. */
+/** What mounts with mapped owners are made with, the folder that they are made in, and image volumes, which are made. */
 interface Mapper {
   /** The compiled husk-userns. */
   readonly program: string;
   readonly folder: string;
+  readonly imageSources: ReadonlyMap<number, ImageSource>;
 }
 
 /** The mount with its owners mapped: it is made here, read-only or not, and the container's is another of it. */
@@ -68,7 +80,6 @@ async function mapped(wish: Mount, mount: OciMount, at: Mapper & { readonly inde
 }
 
 async function bindMount(wish: Mount, field: string): Promise<OciMount> {
-  refuseWhatIsNotThere(wish, field);
   const source = await sourceOf(wish.hostPath, field);
   return {
     destination: posix.resolve('/', wish.containerPath),
@@ -82,12 +93,6 @@ async function bindMount(wish: Mount, field: string): Promise<OciMount> {
       ...(wish.recursiveReadOnly ? ['rro'] : []),
     ],
   };
-}
-
-function refuseWhatIsNotThere(wish: Mount, field: string): void {
-  if (wish.image !== undefined && wish.image.image !== '') {
-    throw new HuskError('unimplemented', `${field}.image "${wish.image.image}": native pods have no image volumes yet`);
-  }
 }
 
 async function sourceOf(hostPath: string, field: string): Promise<string> {

@@ -15,6 +15,7 @@ import { startConmon } from './conmon.ts';
 import { destroyContainer } from './container-destroy.ts';
 import { nativeSpec } from './container-spec.ts';
 import type { NativeContext } from './context.ts';
+import { mountImageVolumes } from './image-volumes.ts';
 import { type NativePodState, parseNativeState } from './native-state.ts';
 import { type ContainerPlaces, containerPlaces, type PodPlaces, podPlaces, sharedPlaces } from './places.ts';
 import { podInitRuns } from './pod-init.ts';
@@ -120,6 +121,13 @@ async function writeSpec(create: Create, user: ProcessUser): Promise<void> {
   const { context, container, sandbox, sandboxConfig, pod, places, state, wish, userNamespace } = create;
   const { options } = context;
   const place = { parent: sandboxConfig.linux?.cgroupParent ?? '', sandboxId: sandbox.id };
+  const imageSources = await mountImageVolumes(context.layers, {
+    containerId: container.id,
+    places,
+    mounts: wish.config.mounts,
+    images: wish.volumeImages,
+    program: options.programs.userns,
+  });
   const spec = await nativeSpec({
     containerId: container.id,
     config: wish.config,
@@ -135,6 +143,7 @@ async function writeSpec(create: Create, user: ProcessUser): Promise<void> {
     user,
     userNamespace,
     usernsProgram: options.programs.userns,
+    imageSources,
   });
   context.warnOfClamp(Number(wish.config.linux?.resources?.oomScoreAdj ?? 0n));
   // The OCI runtime sets the size only when the program runs already.

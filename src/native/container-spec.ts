@@ -12,6 +12,7 @@ import type { UserNamespace } from '../pod/user-namespace.ts';
 import { bindMounts } from './bind-mounts.ts';
 import { askedDevices, hostDevices } from './devices.ts';
 import type { HostFacts } from './host-facts.ts';
+import type { ImageSource } from './image-volumes.ts';
 import { appArmorProfile, selinuxLabels } from './labels.ts';
 import type { NativePodState } from './native-state.ts';
 import type { ContainerPlaces, PodPlaces } from './places.ts';
@@ -34,6 +35,8 @@ export interface NativeSpecInput {
   /** The pod's, where it has its own. */
   readonly userNamespace: UserNamespace | undefined;
   readonly usernsProgram: string;
+  /** Image volumes that were mounted, by the place of their mount in the configuration. */
+  readonly imageSources: ReadonlyMap<number, ImageSource>;
 }
 
 /**
@@ -54,6 +57,7 @@ export async function nativeSpec(input: NativeSpecInput): Promise<OciSpec> {
   const { mounts, rootPropagation } = await bindMounts(config.mounts, {
     program: input.usernsProgram,
     folder: container.mapped,
+    imageSources: input.imageSources,
   });
   const asked = await askedDevices(config.devices);
   if (input.userNamespace !== undefined) refuseOtherNames(config);

@@ -41,12 +41,13 @@ export class LayerMounts {
    * Mounts the layers for a container. Call `giveBack` also when this throws.
    *
    * @param layers image files, lowest first
-   * @returns their mount points, in the same order
+   * @returns their mount points, in the same order, each once: the uppermost place of a repeated layer decides what is
+   *   seen, and overlayfs takes none twice
    */
   take(containerId: string, layers: readonly { readonly path: string }[]): Promise<string[]> {
     return this.#inTurn(async () => {
       const points: string[] = [];
-      for (const { path } of layers) {
+      for (const path of onceEach(layers.map((layer) => layer.path))) {
         const name = layerName(path);
         const point = join(this.#folder, name);
         this.#use(name, containerId);
@@ -88,6 +89,10 @@ export class LayerMounts {
     this.#turn = next.catch(() => undefined);
     return next;
   }
+}
+
+function onceEach(paths: readonly string[]): string[] {
+  return paths.filter((path, index) => paths.lastIndexOf(path) === index);
 }
 
 /** The whole digest: a shorter name could be forged by a layer made for it. */

@@ -75,6 +75,8 @@ export interface ContainerPlaces {
   readonly rootfs: string;
   /** Links to its layers by number, short enough for one page of mount options. */
   readonly links: string;
+  /** Image volumes, by the number of their mount. */
+  readonly images: string;
   /** Mounts of layers and volumes with the owners of the pod's user namespace. */
   readonly mapped: string;
   /** Its part of the data folder; `upper` and `work` are in it. */
@@ -96,6 +98,7 @@ export function containerPlaces(pod: PodPlaces, containerId: string): ContainerP
     spec: join(folder, 'config.json'),
     rootfs: join(folder, 'rootfs'),
     links: join(folder, 'l'),
+    images: join(folder, 'i'),
     mapped: join(folder, 'm'),
     data: join(pod.data, containerId),
     pidFile: join(folder, 'pid'),

@@ -1,5 +1,5 @@
 /**
- * Reading files of an image without leaving it: what openat2(2) with RESOLVE_IN_ROOT would give,
+ * Finding and reading files of an image without leaving it: what openat2(2) with RESOLVE_IN_ROOT would give,
  * which Node has not. Links are read, not followed, and start at the image's root again.
  *
  * Nothing may change the tree meanwhile: call it before the container's first process runs.
@@ -25,7 +25,7 @@ export async function readInRoot(root: string, path: string, maxBytes: number): 
 }
 
 /** The path without links, or undefined when a part is missing or the links go round. */
-async function resolveInRoot(root: string, path: string): Promise<string | undefined> {
+export async function resolveInRoot(root: string, path: string): Promise<string | undefined> {
   const done: string[] = [];
   const left = path.split('/');
   let links = 0;

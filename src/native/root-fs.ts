@@ -31,7 +31,7 @@ export async function mountRoot(mounts: LayerMounts, wish: RootWish): Promise<vo
   for (const folder of [upper, places.rootfs]) await mkdir(folder, { recursive: true, mode: 0o755 });
   for (const folder of [work, places.links]) await mkdir(folder, { recursive: true, mode: 0o700 });
   const access = [...(wish.devices ? [] : ['nodev']), ...(wish.setuid ? [] : ['nosuid'])];
-  const points = await mounts.take(wish.containerId, onceEach(wish.layers));
+  const points = await mounts.take(wish.containerId, wish.layers);
   // The links also tell a later daemon who uses a layer.
   for (const [index, point] of points.entries()) await symlink(point, join(places.links, String(index)));
   if (wish.mapped !== undefined) await mapRoot(places, { upper, points }, wish.mapped);
@@ -65,14 +65,10 @@ async function mapRoot(
   }
 }
 
-/** Overlayfs takes no layer twice. Of a repeated one the upper place decides what is seen. */
-function onceEach<T extends { readonly path: string }>(layers: readonly T[]): T[] {
-  return layers.filter(({ path }, index) => layers.findLastIndex((other) => other.path === path) === index);
-}
-
-/** Takes the root away, with what was written. Absent is fine. */
+/** Takes the root away, with what was written, and the image volumes. Absent is fine. */
 export async function unmountRoot(mounts: LayerMounts, containerId: string, places: ContainerPlaces): Promise<void> {
   await unmountBelow(places.rootfs);
+  await unmountBelow(places.images);
   await unmountBelow(places.mapped);
   await mounts.giveBack(containerId);
   await rm(places.data, { recursive: true, force: true });

@@ -89,6 +89,9 @@ export async function startDaemon(options: DaemonOptions = {}): Promise<Daemon> 
       await gone;
     },
     async restart(env) {
+      if (child.exitCode === null && child.signalCode === null) {
+        throw new Error(`huskd ${child.pid} still runs: kill it before it is started again`);
+      }
       child = await launch(args, folder, options, env);
       await answering(cri, child, folder);
     },

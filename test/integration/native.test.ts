@@ -218,3 +218,37 @@ test('mounts: host paths, read-only, a missing source is made, a shared one need
   await bench.removePod(pod.id);
   assert.deepEqual(bench.holdings(), []);
 });
+
+test('image volumes: an image, a folder and a file of it, read-only; also after the daemon was killed', async () => {
+  const pod = await bench.runPod();
+  const volume = (containerPath: string, imageSubPath: string): object => ({
+    containerPath,
+    image: { image: bench.image },
+    imageSubPath,
+    readonly: true,
+  });
+  // /bin/sh is a link to busybox, which the bind of a file follows within the image.
+  const mounts = [volume('/image', ''), volume('/part', 'bin'), volume('/shell', 'bin/sh')];
+  const look = 'ls /image/bin/busybox /part/busybox; cmp /shell /bin/busybox && echo same';
+  const script = `exec 2>&1; ${look}; touch /image/x /part/x; echo ready; sleep 1000`;
+  const containerId = await start(pod, script, { mounts });
+  const { status } = await bench.daemon.cri.containerStatus({ containerId, verbose: false });
+  assert.equal(status?.mounts[0]?.image?.imageRef, status?.imageRef);
+  await bench.daemon.kill();
+  await bench.daemon.restart();
+  const cmd = ['sh', '-c', look];
+  const { stdout } = await bench.daemon.cri.execSync({ containerId, cmd, timeout: 60n });
+  assert.equal(stdout.toString(), '/image/bin/busybox\n/part/busybox\nsame\n');
+  await bench.daemon.cri.stopContainer({ containerId, timeout: 0n });
+  assert.match(
+    await logOf(containerId),
+    /^\/image\/bin\/busybox\n\/part\/busybox\nsame\ntouch: \/image\/x: Read-only file system\ntouch: \/part\/x: Read-only file system\nready\n/,
+  );
+  const missing = shell(bench.image, 'true', { mounts: [volume('/image', 'no/such')] });
+  await assert.rejects(startContainer(bench.daemon, pod, missing), {
+    code: 9,
+    message: /ImageVolumeMountFailed: mount "\/image": sub-path "no\/such"/,
+  });
+  await bench.removePod(pod.id);
+  assert.deepEqual(bench.holdings(), []);
+});
