@@ -1,9 +1,7 @@
 /** PodRuntime for pods that run on the host itself: orchestration only. */
-import { existsSync } from 'node:fs';
-import { access, chmod, mkdir, readdir } from 'node:fs/promises';
+import { chmod, mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { sleep } from '../base/deadline.ts';
-import { describeError, HuskError } from '../base/errors.ts';
+import { HuskError } from '../base/errors.ts';
 import { type LinuxContainerResources, PodSandboxConfig } from '../gen/cri/v1/api.ts';
 import { ociResources } from '../oci/resources.ts';
 import type {
@@ -19,6 +17,7 @@ import type { PodUse } from '../pod/usage.ts';
 import { askContainerToEnd } from './ask-to-end.ts';
 import { createContainer } from './container-create.ts';
 import { destroyContainer } from './container-destroy.ts';
+import { ContainerExits } from './container-exits.ts';
 import type { NativeContext } from './context.ts';
 import { execSync } from './exec-sync.ts';
 import { ExitWatcher } from './exit-watcher.ts';
@@ -29,17 +28,12 @@ import { OciCli } from './oci-cli.ts';
 import type { NativeRuntimeOptions } from './options.ts';
 import { type ContainerPlaces, containerPlaces, podPlaces, sharedPlaces } from './places.ts';
 import { podUse, WrittenBytes } from './pod-use.ts';
-import { isConmonOf, isContainerProcess, readPidFile, signalNumber, signalProcess } from './processes.ts';
+import { isContainerProcess, readPidFile, signalNumber, signalProcess } from './processes.ts';
 import { reopenLog } from './reopen-log.ts';
 import { podIsThere } from './sandbox-recover.ts';
 import { startPod } from './sandbox-run.ts';
 import { removePod, stopPod } from './sandbox-teardown.ts';
 import { prepareStreams, streamUrl } from './stream-url.ts';
-
-/** From a killed container to its exit file; the kernel may be long in writing a core or freeing memory. */
-const exitMs = 30_000;
-/** The exit code of a process that was killed: 128 and SIGKILL. */
-const killedExitCode = 137;
 
 export type PreparedNative = (events: PodRuntimeEvents) => NativeRuntime;
 
@@ -66,16 +60,18 @@ export class NativeRuntime implements PodRuntime {
   readonly name = 'native';
   readonly #context: NativeContext;
   readonly #live = new LiveContainers();
+  readonly #exits: ContainerExits;
   readonly #written = new WrittenBytes();
   #execs = 0;
   #clampTold = false;
 
   /** @param runtimes by handler */
   constructor(options: NativeRuntimeOptions, runtimes: ReadonlyMap<string, OciCli>, layers: LayerMounts) {
-    const exits = new ExitWatcher(sharedPlaces(options).exits, (id) => void this.#onExitFile(id));
+    const exits = new ExitWatcher(sharedPlaces(options).exits, (id) => void this.#exits.onExitFile(id));
     const warnOfClamp = (wanted: number): void => this.#warnOfClamp(wanted);
     const runtimeOf: NativeContext['runtimeOf'] = ({ runtimeHandler }) => findRuntime(runtimes, runtimeHandler);
     this.#context = { options, runtimeOf, layers, exits, warnOfClamp };
+    this.#exits = new ContainerExits(this.#context, this.#live);
     exits.start();
   }
 
@@ -94,7 +90,7 @@ export class NativeRuntime implements PodRuntime {
   }
 
   async stopSandbox(record: SandboxRecord): Promise<void> {
-    await Promise.all(this.#live.of(record.id).map((container) => this.#kill(container)));
+    await Promise.all(this.#live.of(record.id).map((container) => this.#exits.kill(container)));
     const { containers } = podPlaces(this.#context.options, record.id);
     for (const id of await readdir(containers).catch(() => [])) {
       this.#live.finish(id);
@@ -119,7 +115,7 @@ export class NativeRuntime implements PodRuntime {
       return false;
     }
     for (const container of containers)
-      if (container.status.finishedAtNs === '0') await this.#takeUp(record, container);
+      if (container.status.finishedAtNs === '0') await this.#exits.takeUp(this.#add(record, container.id));
     return true;
   }
 
@@ -132,7 +128,7 @@ export class NativeRuntime implements PodRuntime {
     const made = await createContainer({ context: this.#context, sandbox, container, wish, signal });
     this.#add(sandbox, container.id);
     // It may have died at once, before anybody listened.
-    await this.#onExitFile(container.id);
+    await this.#exits.onExitFile(container.id);
     return made;
   }
 
@@ -165,7 +161,7 @@ export class NativeRuntime implements PodRuntime {
       const { id: containerId, stopSignal } = container;
       await askContainerToEnd({ containerId, pidFile, stopSignal, graceMs: graceSeconds * 1000, ended: live.ended });
     }
-    await this.#kill(live);
+    await this.#exits.kill(live);
   }
 
   async removeContainer(sandbox: SandboxRecord, container: ContainerRecord): Promise<void> {
@@ -242,71 +238,6 @@ export class NativeRuntime implements PodRuntime {
     const pid = await readPidFile(places.pidFile);
     if (pid !== undefined && (await isContainerProcess(pid, container.id)))
       signalProcess(pid, signalNumber(container.stopSignal));
-  }
-
-  /** Kills it and waits for the word of its exit. */
-  async #kill(live: LiveContainer): Promise<void> {
-    const { cgroups } = this.#context.options;
-    const place = { parent: live.cgroupParent, sandboxId: live.sandboxId };
-    if (this.#live.get(live.id) === undefined) return;
-    await cgroups.kill(place, live.id);
-    const waiting = new AbortController();
-    await Promise.race([live.ended, sleep(exitMs, waiting.signal).catch(() => undefined)]);
-    waiting.abort();
-    // conmon was killed, or is stuck: the container is dead, and nobody else will say so.
-    if (this.#live.claimExit(live.id)) await this.#report(live, 'its conmon gave no word of the exit');
-  }
-
-  /** A container of an earlier daemon. */
-  async #takeUp(sandbox: SandboxRecord, container: ContainerRecord): Promise<void> {
-    const live = this.#add(sandbox, container.id);
-    const places = this.#places(sandbox.id, container.id);
-    if ((await this.#context.exits.read(container.id)) !== undefined) return this.#onExitFile(container.id);
-    const conmon = await readPidFile(places.conmonPidFile);
-    if (conmon !== undefined && (await isConmonOf(conmon, container.id))) return;
-    // It may have written the file and ended between the two looks.
-    if (existsSync(`${sharedPlaces(this.#context.options).exits}/${container.id}`))
-      return this.#onExitFile(container.id);
-    await this.#context.options.cgroups.kill({ parent: live.cgroupParent, sandboxId: sandbox.id }, container.id);
-    if (this.#live.claimExit(container.id)) await this.#report(live, 'its conmon was gone when the daemon started');
-  }
-
-  async #onExitFile(containerId: string): Promise<void> {
-    const live = this.#live.get(containerId);
-    if (live === undefined) return;
-    try {
-      if ((await this.#context.exits.read(containerId)) === undefined) return;
-      if (this.#live.claimExit(containerId)) await this.#report(live, '');
-    } catch (caught) {
-      this.#context.options.log.error(
-        { container: containerId, error: describeError(caught) },
-        'exit of a container could not be read',
-      );
-    }
-  }
-
-  /** Tells the engine. What the container left running ends with it, as it would with its PID namespace. */
-  async #report(live: LiveContainer, message: string): Promise<void> {
-    const { options, exits } = this.#context;
-    const place = { parent: live.cgroupParent, sandboxId: live.sandboxId };
-    const exit = await exits.read(live.id);
-    const exitCode = exit?.exitCode ?? killedExitCode;
-    const oomKilled = exitCode !== 0 && (await this.#wasOomKilled(live));
-    await options.cgroups.kill(place, live.id).catch((caught: unknown) => {
-      options.log.error({ container: live.id, error: describeError(caught) }, 'processes outlive their container');
-    });
-    const finishedAtNs = exit?.finishedAtNs ?? options.clock.wallNs();
-    options.events.onContainerExit(live.id, { exitCode, oomKilled, finishedAtNs, message });
-    this.#live.finish(live.id);
-  }
-
-  async #wasOomKilled(live: LiveContainer): Promise<boolean> {
-    const place = { parent: live.cgroupParent, sandboxId: live.sandboxId };
-    if (await this.#context.options.cgroups.oomKilled(place, live.id)) return true;
-    return access(this.#places(live.sandboxId, live.id).oom).then(
-      () => true,
-      () => false,
-    );
   }
 
   #warnOfClamp(wanted: number): void {

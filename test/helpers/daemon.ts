@@ -89,9 +89,7 @@ export async function startDaemon(options: DaemonOptions = {}): Promise<Daemon> 
       await gone;
     },
     async restart(env) {
-      if (child.exitCode === null && child.signalCode === null) {
-        throw new Error(`huskd ${child.pid} still runs: kill it before it is started again`);
-      }
+      await hasEnded(child);
       child = await launch(args, folder, options, env);
       await answering(cri, child, folder);
     },
@@ -138,6 +136,14 @@ async function answering(cri: Cri, child: ChildProcess, folder: string): Promise
     }
     await sleep(50);
   }
+}
+
+/** One that kills itself may take a moment. Two at once would leave one behind. */
+async function hasEnded(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  await once(child, 'exit', { signal: AbortSignal.timeout(5_000) }).catch((cause: unknown) => {
+    throw new Error(`huskd ${child.pid} still runs: kill it before it is started again`, { cause });
+  });
 }
 
 /** Pods outlive their daemon: take them away while it answers. */
