@@ -22,7 +22,7 @@ phase() {
   if [ "$rc" != 0 ] && [ "$counts_failed" = 0 ]; then counts_failed=1; fi
   [ "$rc" = 0 ] || result=FAILED
   passed=$((passed + counts_passed)) failed=$((failed + counts_failed)) skipped=$((skipped + counts_skipped))
-  summary+=("$(printf '%-12s %-7s %10s  %5d passed %4d failed %4d skipped' "$name" "$result" \
+  summary+=("$(printf '%-20s %-7s %10s  %5d passed %4d failed %4d skipped' "$name" "$result" \
     "$(seconds_since "$started")" "$counts_passed" "$counts_failed" "$counts_skipped")")
   return "$rc"
 }
@@ -38,5 +38,9 @@ finish() {
 
 phase setup '' || finish
 phase check check
-if phase guest-image ''; then phase integration integration; fi
+if phase guest-image ''; then
+  # First: tests of the next phase use the crictl that it builds.
+  phase conformance-labelled conformance
+  phase integration integration
+fi
 finish

@@ -5,7 +5,7 @@
  *     [--seed N] [--repeat N] [--parallel N] [--peer containerd] [--counts FILE]
  */
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { HuskError } from '../../src/base/errors.ts';
 import { startDaemon } from '../helpers/daemon.ts';
@@ -104,6 +104,7 @@ async function report(): Promise<void> {
   if (options.counts !== undefined) {
     // As tools/counts.sh reads it: an unexpected skip is a failure, too.
     const { passed, skipped } = tally(ours.filter((spec) => !spec.unexpected));
+    await mkdir(dirname(join(repository, options.counts)), { recursive: true });
     await writeFile(join(repository, options.counts), `${passed} ${unexpected.length} ${skipped}\n`);
   }
   if (runs.size === 0 || unexpected.length > 0) {
