@@ -9,7 +9,6 @@
  * They are threads because each change of address spaces costs an emulated processor its translations.
  */
 #define _GNU_SOURCE
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fuse.h>
@@ -23,9 +22,9 @@
 #include <sys/statfs.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
+#include "ports.h"
 
 #define PORT_NAME "husk.files.0"
-#define PORTS "/sys/class/virtio-ports"
 /* The port takes 32 KiB a write and gives 4 KiB a read. */
 #define TO_PORT 32768
 /* More than the server lets the kernel send (src/volumes/c/files.h). */
@@ -41,31 +40,6 @@ static __attribute__((noreturn)) void die(const char *what)
 {
 	fprintf(stderr, "husk-files: %s: %s\n", what, strerror(errno));
 	exit(1);
-}
-
-/* The port's device node, by the name that QEMU gave it. */
-static int open_port(void)
-{
-	char path[300], name[64];
-	struct dirent *entry;
-	int found = -1;
-	DIR *ports = opendir(PORTS);
-	while (ports != NULL && found < 0 && (entry = readdir(ports)) != NULL) {
-		snprintf(path, sizeof path, PORTS "/%s/name", entry->d_name);
-		int fd = open(path, O_RDONLY | O_CLOEXEC);
-		if (fd < 0)
-			continue;
-		ssize_t got = read(fd, name, sizeof name - 1);
-		close(fd);
-		name[got < 0 ? 0 : got] = '\0';
-		if (strcmp(name, PORT_NAME "\n") != 0)
-			continue;
-		snprintf(path, sizeof path, "/dev/%s", entry->d_name);
-		found = open(path, O_RDWR | O_CLOEXEC);
-	}
-	if (ports != NULL)
-		closedir(ports);
-	return found;
 }
 
 /* Requests: each read gives one. */
@@ -187,7 +161,7 @@ int main(int argc, char **argv)
 	if (argc != 2)
 		return 2;
 	signal(SIGPIPE, SIG_IGN);
-	port = open_port();
+	port = find_port(PORT_NAME, O_RDWR);
 	if (port < 0)
 		die("open the port " PORT_NAME);
 	fuse = open("/dev/fuse", O_RDWR | O_CLOEXEC);

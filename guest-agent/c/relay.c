@@ -32,7 +32,6 @@
  * CID takes the port's place, one at a time: docs/adr/0051-the-link-is-virtio-serial.md.
  */
 #define _GNU_SOURCE
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -46,9 +45,9 @@
 #include <sys/un.h>
 #include <linux/vm_sockets.h>
 #include <unistd.h>
+#include "ports.h"
 
 #define PORT_NAME "husk.agent.0"
-#define PORTS "/sys/class/virtio-ports"
 #define WORD 10
 #define NONCE 32
 #define KEY 16
@@ -57,7 +56,6 @@
 #define SHORT_WAIT_MS 20
 /* Wakes come by edges; this bounds the harm of one that was missed. */
 #define LONG_WAIT_MS 1000
-#define PORT_TRIES 1000
 /* A batch that gives an identity holds a resolv.conf of at most 64 KiB, and its answer some hundred bytes. */
 #define BATCH 131072
 #define ANSWER 16384
@@ -386,41 +384,12 @@ static __attribute__((noreturn)) void pump(void)
 	}
 }
 
-/* The port's device node, by the name that QEMU gave it. */
-static int open_port_once(void)
-{
-	char path[300], name[64];
-	struct dirent *entry;
-	int found = -1;
-	DIR *ports = opendir(PORTS);
-	while (ports != NULL && found < 0 && (entry = readdir(ports)) != NULL) {
-		snprintf(path, sizeof(path), PORTS "/%s/name", entry->d_name);
-		int fd = open(path, O_RDONLY | O_CLOEXEC);
-		if (fd < 0)
-			continue;
-		ssize_t got = read(fd, name, sizeof(name) - 1);
-		close(fd);
-		name[got < 0 ? 0 : got] = '\0';
-		if (strcmp(name, PORT_NAME "\n") != 0)
-			continue;
-		snprintf(path, sizeof(path), "/dev/%s", entry->d_name);
-		found = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
-	}
-	if (ports != NULL)
-		closedir(ports);
-	return found;
-}
-
 static int open_port(void)
 {
-	for (int tries = 0; tries < PORT_TRIES; tries++) {
-		int fd = open_port_once();
-		if (fd >= 0)
-			return fd;
-		usleep(10000);
-	}
-	die("find the port " PORT_NAME);
-	return -1;
+	int fd = await_port(PORT_NAME, O_RDWR | O_NONBLOCK);
+	if (fd < 0)
+		die("find the port " PORT_NAME);
+	return fd;
 }
 
 static void listen_vsock(unsigned int port)

@@ -19,16 +19,14 @@
  * Usage: husk-streams [--port-fd N] [--socket PATH]
  */
 #define _GNU_SOURCE
-#include <dirent.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include "ports.h"
 #include "streams-session.h"
 
 #define PORT_NAME "husk.stream.0"
-#define PORTS "/sys/class/virtio-ports"
-#define PORT_TRIES 1000
 #define LINE 1024
 #define MAX_EVENTS 64
 #define MAX_FILES 8192
@@ -472,41 +470,12 @@ static int listen_for_agent(void)
 	return fd;
 }
 
-/* The port's device node, by the name that QEMU gave it. */
-static int open_port_once(void)
-{
-	char path[300], name[64];
-	struct dirent *entry;
-	int found = -1;
-	DIR *ports = opendir(PORTS);
-	while (ports != NULL && found < 0 && (entry = readdir(ports)) != NULL) {
-		snprintf(path, sizeof(path), PORTS "/%s/name", entry->d_name);
-		int fd = open(path, O_RDONLY | O_CLOEXEC);
-		if (fd < 0)
-			continue;
-		ssize_t got = read(fd, name, sizeof(name) - 1);
-		close(fd);
-		name[got < 0 ? 0 : got] = '\0';
-		if (strcmp(name, PORT_NAME "\n") != 0)
-			continue;
-		snprintf(path, sizeof(path), "/dev/%s", entry->d_name);
-		found = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
-	}
-	if (ports != NULL)
-		closedir(ports);
-	return found;
-}
-
 static int open_port(void)
 {
-	for (int tries = 0; tries < PORT_TRIES; tries++) {
-		int fd = open_port_once();
-		if (fd >= 0)
-			return fd;
-		usleep(10000);
-	}
-	die("find the port " PORT_NAME);
-	return -1;
+	int fd = await_port(PORT_NAME, O_RDWR | O_NONBLOCK);
+	if (fd < 0)
+		die("find the port " PORT_NAME);
+	return fd;
 }
 
 int main(int argc, char **argv)

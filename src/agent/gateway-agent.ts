@@ -2,6 +2,7 @@
 import { type ClientUnaryCall, Metadata, type ServiceError } from '@grpc/grpc-js';
 import { withDeadline } from '../base/deadline.ts';
 import { HuskError } from '../base/errors.ts';
+import { kindOfGrpcCode } from '../base/grpc-codes.ts';
 import { graft, span } from '../base/trace.ts';
 import type {
   CallRequest,
@@ -11,7 +12,6 @@ import type {
   StreamUrlResponse,
 } from '../gen/gateway/v1/gateway.ts';
 import type { Agent, CallOptions } from './agent.ts';
-import { kindOfStatus } from './status.ts';
 
 /** The gateway ends a call at its deadline and says why; only a dead gateway lets it run on for so long. */
 const graceMs = 1_000;
@@ -28,7 +28,7 @@ export async function callGateway<T>(
   const { promise, resolve, reject } = Promise.withResolvers<T>();
   const call = start((error, response) => {
     if (error === null) resolve(response);
-    else reject(new HuskError(kindOfStatus(error.code), error.details, { cause: error, stage: 'agent' }));
+    else reject(new HuskError(kindOfGrpcCode(error.code), error.details, { cause: error, stage: 'agent' }));
   });
   const cancel = (): void => call.cancel();
   signal?.addEventListener('abort', cancel, { once: true });

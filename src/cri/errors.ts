@@ -1,6 +1,7 @@
-/** HuskError kinds as gRPC statuses. The only file of the tree that names gRPC codes. */
+/** HuskError kinds as gRPC statuses of CRI. */
 import { status } from '@grpc/grpc-js';
-import { describeError, type ErrorKind, HuskError } from '../base/errors.ts';
+import { describeError, HuskError } from '../base/errors.ts';
+import { grpcCode } from '../base/grpc-codes.ts';
 
 /** A gRPC status as grpc-js takes it from a handler. */
 export interface GrpcFailure {
@@ -8,29 +9,8 @@ export interface GrpcFailure {
   readonly details: string;
 }
 
-const codes: Readonly<Record<ErrorKind, number>> = {
-  'invalid-argument': status.INVALID_ARGUMENT,
-  'not-found': status.NOT_FOUND,
-  'already-exists': status.ALREADY_EXISTS,
-  'failed-precondition': status.FAILED_PRECONDITION,
-  'resource-exhausted': status.RESOURCE_EXHAUSTED,
-  'permission-denied': status.PERMISSION_DENIED,
-  unavailable: status.UNAVAILABLE,
-  unimplemented: status.UNIMPLEMENTED,
-  'deadline-exceeded': status.DEADLINE_EXCEEDED,
-  cancelled: status.CANCELLED,
-  'data-loss': status.DATA_LOSS,
-  unknown: status.UNKNOWN,
-  internal: status.INTERNAL,
-};
-
 /** The text travels in an HTTP/2 header, where clients accept some kilobytes. */
 const detailsMaxChars = 4096;
-
-/** The code of a kind. */
-export function grpcCode(kind: ErrorKind): number {
-  return codes[kind];
-}
 
 /** The name of a code, for the log. */
 export function grpcCodeName(code: number): string {

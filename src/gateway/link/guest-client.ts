@@ -1,7 +1,7 @@
 /** gRPC to one guest: one channel, deadlines on every call, errors without the guest's control characters. */
 import { type ClientDuplexStream, type ClientReadableStream, Metadata, type ServiceError, status } from '@grpc/grpc-js';
-import { kindOfStatus } from '../../agent/status.ts';
 import { describeError, HuskError } from '../../base/errors.ts';
+import { kindOfGrpcCode } from '../../base/grpc-codes.ts';
 import {
   AgentClient,
   AgentService,
@@ -164,6 +164,6 @@ export class GuestClient {
       code === status.UNAVAILABLE || code === status.DEADLINE_EXCEEDED
         ? ` (link: ${this.#credentials.lastFailure})`
         : '';
-    return new HuskError(kindOfStatus(code), `${what}: ${text}${link}`, { cause: error, stage: 'agent' });
+    return new HuskError(kindOfGrpcCode(code), `${what}: ${text}${link}`, { cause: error, stage: 'agent' });
   }
 }

@@ -1,15 +1,15 @@
 /** Turns a function into a handler of grpc-js: errors become a status, a cancelled call fires the signal. */
 import type { handleUnaryCall, StatusObject } from '@grpc/grpc-js';
 import { Metadata } from '@grpc/grpc-js';
-import { statusOfKind } from '../../agent/status.ts';
 import { HuskError } from '../../base/errors.ts';
+import { grpcCode } from '../../base/grpc-codes.ts';
 import { maxTextLength } from '../check/text.ts';
 
 /** What huskd is told of a failure. */
 export function statusOf(caught: unknown): StatusObject {
   const error = HuskError.from(caught);
   return {
-    code: statusOfKind(error.kind),
+    code: grpcCode(error.kind),
     details: error.message.slice(0, 4 * maxTextLength),
     metadata: new Metadata(),
   };
