@@ -13,18 +13,32 @@ const maxHostFileBytes = 64 * 1024;
 /** As Docker and containerd have it, when the pod shares the IPC namespace of nobody. */
 const shmOptions = ['nosuid', 'nodev', 'noexec', 'mode=1777', 'size=65536k'];
 
+export interface PodMountsWish {
+  readonly places: PodPlaces;
+  readonly config: PodSandboxConfig;
+  readonly ownIpc: boolean;
+}
+
 export interface PodFilesWish {
   readonly places: PodPlaces;
   readonly record: SandboxRecord;
   readonly config: PodSandboxConfig;
   /** Undefined when the pod has the host's network. */
   readonly podInterface: PodInterface | undefined;
-  readonly ownIpc: boolean;
   /** Whose root owns the files; undefined: that of the host. */
   readonly owner: UserNamespace | undefined;
 }
 
-/** Writes resolv.conf, hosts and hostname, and makes /dev/shm and the way to the logs. */
+/** Makes /dev/shm, where the pod has its own, and the way to the logs. */
+export async function makePodMounts({ places, config, ownIpc }: PodMountsWish): Promise<void> {
+  if (ownIpc) {
+    await mkdir(places.shm, { mode: 0o755 });
+    await mount({ type: 'tmpfs', source: 'shm', target: places.shm, options: shmOptions });
+  }
+  if (config.logDirectory !== '') await bindLogs(config.logDirectory, places.logs);
+}
+
+/** Writes resolv.conf, hosts and hostname, and gives what containers write to its owner. */
 export async function makePodFiles(wish: PodFilesWish): Promise<void> {
   const { places, record, config, podInterface } = wish;
   const dns = podInterface?.dns ?? { nameservers: [], searches: [], options: [] };
@@ -36,16 +50,11 @@ export async function makePodFiles(wish: PodFilesWish): Promise<void> {
     [places.hosts, podInterface === undefined ? await hostFile('/etc/hosts') : hostsFile(hostname, podInterface)],
   ];
   for (const [path, content] of files) await writeFile(path, content, { mode: 0o644 });
-  if (wish.ownIpc) {
-    await mkdir(places.shm, { mode: 0o755 });
-    await mount({ type: 'tmpfs', source: 'shm', target: places.shm, options: shmOptions });
-  }
   if (wish.owner !== undefined) {
     const { uids, gids } = wish.owner;
     const own = [...files.map(([path]) => path), places.shm];
     for (const path of own) await chown(path, uids.hostId, gids.hostId);
   }
-  if (config.logDirectory !== '') await bindLogs(config.logDirectory, places.logs);
 }
 
 /**

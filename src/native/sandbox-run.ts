@@ -1,6 +1,7 @@
 /** RunPodSandbox for a native pod: namespaces, files and a network, but no process of its own. */
 import { mkdir, readFile } from 'node:fs/promises';
 import { hostname as hostHostname } from 'node:os';
+import { bothOrNeither } from '../base/both-or-neither.ts';
 import { HuskError } from '../base/errors.ts';
 import { type UndoStack, undoing } from '../base/undo.ts';
 import { NamespaceMode, type PodSandboxConfig } from '../gen/cri/v1/api.ts';
@@ -15,7 +16,7 @@ import type { NativePodState } from './native-state.ts';
 import type { OciCli } from './oci-cli.ts';
 import type { NativeRuntimeOptions } from './options.ts';
 import { type PodPlaces, podPlaces } from './places.ts';
-import { makePodFiles } from './pod-files.ts';
+import { makePodFiles, makePodMounts } from './pod-files.ts';
 import { initId, startPodInit } from './pod-init.ts';
 import { holdNamespaces } from './user-namespace.ts';
 
@@ -40,19 +41,25 @@ export function startPod(input: Input): Promise<Pick<SandboxStatus, 'ips' | 'run
     const places = podPlaces(options, record.id);
     const start: Start = { ...input, undo, places, state: await podState(config, record) };
     options.events.saveSandbox(record.id, { runtimeState: start.state });
-    let podInterface: PodInterface | undefined;
     const owner = podUserNamespace(config);
-    const stages: readonly (readonly [name: string, work: () => Promise<unknown>])[] = [
-      ['folders', () => makeFolders(start)],
-      ['network', async () => (podInterface = await attachNetwork(start))],
-      ['namespaces', () => makeNamespaces(start)],
-      ['files', () => makePodFiles({ places, record, config, podInterface, ownIpc: start.state.own.ipc, owner })],
-      ['init', () => makeInit(start)],
-    ];
-    for (const [name, work] of stages) {
-      await runStage(options, name, work);
+    const stage = async <T>(name: string, work: () => Promise<T>): Promise<T> => {
+      const result = await runStage(options, name, work);
       timeline.stamp(name);
-    }
+      return result;
+    };
+    await stage('folders', () => makeFolders(start));
+    await stage('netns', () => makeNetns(start));
+    // CNI's plugins take most of the time, and need nothing of the rest.
+    const [podInterface] = await bothOrNeither(
+      input.signal,
+      (signal) => stage('network', () => attachNetwork({ ...start, signal })),
+      async (signal) => {
+        await stage('namespaces', () => makeNamespaces({ ...start, signal }));
+        await stage('mounts', () => makePodMounts({ places, config, ownIpc: start.state.own.ipc }));
+      },
+    );
+    await stage('files', () => makePodFiles({ places, record, config, podInterface, owner }));
+    await stage('init', () => makeInit(start));
     const ips = (podInterface?.addresses ?? []).map((address) => address.split('/', 1)[0] as string);
     return { ips, runtimeState: start.state, timeline: timeline.steps() };
   });
@@ -86,14 +93,26 @@ async function makeFolders({ places, undo }: Start): Promise<void> {
   await mkdir(places.data, { recursive: true, mode: 0o700 });
 }
 
-async function attachNetwork(input: Start): Promise<PodInterface | undefined> {
-  const { options, record, config, signal, state, undo } = input;
-  if (!state.own.network) return undefined;
+async function makeNetns(input: Start): Promise<void> {
+  const { options, record, signal, state, undo } = input;
+  if (!state.own.network) return;
   const { network } = options;
   undo.add('netns', () => network.removeNamespace(record.id));
   const netnsPath = await network.createNamespace(record.id, signal);
   await makeUserNamespace(input, netnsPath);
-  const wish = networkWish(record, config, netnsPath);
+}
+
+async function attachNetwork({
+  options,
+  record,
+  config,
+  signal,
+  state,
+  undo,
+}: Start): Promise<PodInterface | undefined> {
+  if (!state.own.network) return undefined;
+  const { network } = options;
+  const wish = networkWish(record, config, network.namespacePath(record.id));
   undo.add('network', () => network.detach(wish));
   return network.attach(wish, signal);
 }
@@ -158,10 +177,11 @@ async function makeInit({ options, runtime, record, config, state, places, undo 
   });
 }
 
-async function runStage(options: NativeRuntimeOptions, name: string, work: () => Promise<unknown>): Promise<void> {
+async function runStage<T>(options: NativeRuntimeOptions, name: string, work: () => Promise<T>): Promise<T> {
   try {
-    await work();
+    const result = await work();
     await options.failpoints.hit(`native-run.${name}`);
+    return result;
   } catch (caught) {
     throw HuskError.from(caught, name);
   }

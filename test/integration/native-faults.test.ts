@@ -13,11 +13,13 @@ before(async () => {
 after(async () => bench?.close());
 
 const sharedPid = { namespaceOptions: { pid: 0 } };
-const runPlaces = ['folders', 'network', 'namespaces', 'files', 'init'].map((name) => `native-run.${name}`);
+const runPlaces = ['folders', 'netns', 'network', 'namespaces', 'mounts', 'files', 'init'].map(
+  (name) => `native-run.${name}`,
+);
 const createPlaces = ['log', 'root', 'spec', 'container'].map((name) => `native-create.${name}`);
 
 /** Each place fails once: the first try fails at the first, the next at the second. */
-const failing = [...runPlaces, ...createPlaces].map((place) => `${place}=error*1`).join(';');
+const failingCreates = createPlaces.map((place) => `${place}=error*1`).join(';');
 /** Daemons are started for these; HUSK_LONG_TESTS=1: at every place. */
 const killPlaces =
   process.env['HUSK_LONG_TESTS'] === '1'
@@ -26,12 +28,15 @@ const killPlaces =
 const withoutCgroups = (): string[] => bench.holdings().filter((line) => !line.startsWith('/sys/fs/cgroup'));
 
 test('a fault at any step fails the call with its place, leaves nothing of it, and a retry works', async () => {
-  await bench.daemon.kill();
-  await bench.daemon.restart({ HUSK_FAILPOINTS: failing });
+  // A daemon for each place of RunPodSandbox: some run beside one another, and all that fail would use up their turn.
   for (const place of runPlaces) {
+    await bench.daemon.kill();
+    await bench.daemon.restart({ HUSK_FAILPOINTS: `${place}=error*1` });
     await assert.rejects(bench.runPod(sharedPid), { message: new RegExp(`stage ${place.split('.')[1]}: failpoint`) });
     assert.deepEqual(bench.holdings(), [], place);
   }
+  await bench.daemon.kill();
+  await bench.daemon.restart({ HUSK_FAILPOINTS: failingCreates });
   const pod = await bench.runPod(sharedPid);
   const before = withoutCgroups();
   const config = shell(bench.image, 'true');
