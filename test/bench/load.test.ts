@@ -54,7 +54,10 @@ test('what a program of ours has left behind stays ours: without its mark and ad
   });
   try {
     await sleep(400);
-    const [stranger, ours] = [new LoadWatch(() => false), new LoadWatch(ownedBy({ mark: '/no/such/folder', session: leader.pid! }))];
+    const [stranger, ours] = [
+      new LoadWatch(() => false),
+      new LoadWatch(ownedBy({ mark: '/no/such/folder', session: leader.pid! })),
+    ];
     await sleep(1_200);
     const busy = ({ foreign }: LoadLook): number[] =>
       foreign.map(({ pid }) => pid).filter((pid) => isOf(leader.pid!, pid));

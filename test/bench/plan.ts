@@ -40,6 +40,8 @@ export interface Plan {
   readonly critest: { readonly samples: number };
   /** How long the machine is looked at before the run. */
   readonly calmMs: number;
+  /** Whether a load from before the run is waited out. */
+  readonly settle: boolean;
 }
 
 const plans: Readonly<Record<Plan['name'], Omit<Plan, 'name' | 'sections'>>> = {
@@ -55,6 +57,7 @@ const plans: Readonly<Record<Plan['name'], Omit<Plan, 'name' | 'sections'>>> = {
     volumes: { mib: 256, files: 1000, rounds: 3 },
     critest: { samples: 10 },
     calmMs: 5_000,
+    settle: true,
   },
   quick: {
     samples: 6,
@@ -68,6 +71,7 @@ const plans: Readonly<Record<Plan['name'], Omit<Plan, 'name' | 'sections'>>> = {
     volumes: { mib: 32, files: 100, rounds: 1 },
     critest: { samples: 2 },
     calmMs: 2_000,
+    settle: true,
   },
   tiny: {
     samples: 1,
@@ -81,6 +85,7 @@ const plans: Readonly<Record<Plan['name'], Omit<Plan, 'name' | 'sections'>>> = {
     volumes: { mib: 1, files: 10, rounds: 1 },
     critest: { samples: 1 },
     calmMs: 600,
+    settle: false,
   },
 };
 
