@@ -61,11 +61,8 @@ export class VmRuntime implements PodRuntime {
   async stopSandbox(record: SandboxRecord): Promise<void> {
     if (this.#stopped.has(record.id)) return;
     const pod = await this.#find(record.id);
-    if (pod !== undefined) {
-      pod.stopping = true;
-      await this.#lastWords(pod);
-    }
-    await stopPod(this.#options, record, pod);
+    if (pod !== undefined) pod.stopping = true;
+    await stopPod(this.#options, record, pod, (live) => this.#lastWords(live));
     this.#pods.delete(record.id);
     this.#stopped.add(record.id);
     for (const exit of pod?.exits.values() ?? []) exit.resolve();

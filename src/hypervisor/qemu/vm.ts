@@ -25,6 +25,8 @@ export interface VmTools {
 
 const consoleTimeoutMs = 2_000;
 const goneTimeoutMs = 10_000;
+/** It is done within a millisecond; a VM that is stuck is ended instead. */
+const cutOffMs = 1_000;
 /** Enough for a kernel's last words. */
 const tailChars = 8_192;
 
@@ -100,6 +102,10 @@ export class QemuVm implements Vm {
 
   attachBlock(device: BlockDevice, signal?: AbortSignal): Promise<string> {
     return plugDisk(this.qmp, { sendfd: this.#sendfd, fdSocket: this.ref.fdSocket }, device, signal);
+  }
+
+  async cutOff(): Promise<void> {
+    await this.qmp.execute([{ name: 'set_link', args: { name: nodes.network, up: false } }], cutOffMs);
   }
 
   async consoleTail(): Promise<string> {
