@@ -116,6 +116,8 @@ export const sysctls = [
   'kernel/sysrq 0',
   'kernel/core_pattern core',
   'kernel/pid_max 4194304',
+  // Compaction ahead of need wakes an idle guest twice a second; huge pages are made when they are asked for.
+  'vm/compaction_proactiveness 0',
   // What the kubelet sets on a node, and what workloads expect to find there.
   'vm/overcommit_memory 1',
   'vm/panic_on_oom 0',

@@ -6,7 +6,7 @@ import type { Clock } from '../../base/clock.ts';
 import { withDeadline } from '../../base/deadline.ts';
 import { HuskError } from '../../base/errors.ts';
 import type { Log } from '../../base/log.ts';
-import { mark } from '../../base/trace.ts';
+import { mark, span } from '../../base/trace.ts';
 import { jailFiles, jailMessages } from '../../jail/launcher.ts';
 import { type JailedProcess, kill } from '../../jail/process.ts';
 import type { BlockDevice, LayerFile, LayerRange, Vm, VmExit, VmRef } from '../hypervisor.ts';
@@ -116,9 +116,11 @@ export class QemuVm implements Vm {
   async destroy(): Promise<void> {
     this.#ending = true;
     kill(this.#process);
-    await withDeadline(`end of VM process ${this.ref.pid}`, goneTimeoutMs, undefined, () => this.exited);
+    await span('process gone', () =>
+      withDeadline(`end of VM process ${this.ref.pid}`, goneTimeoutMs, undefined, () => this.exited),
+    );
     this.qmp.close();
-    await removeVmFiles(this.#folders);
+    await span('files gone', () => removeVmFiles(this.#folders));
   }
 
   /** Lets go of the control channel; the VM runs on. */
