@@ -42,7 +42,7 @@ function world(fails: readonly string[] = []) {
 const after = (calls: readonly string[], later: string, earlier: string): void =>
   assert.ok(
     calls.indexOf(later) > calls.indexOf(earlier) && calls.includes(earlier),
-    `${later} after ${earlier}: ${calls}`,
+    `${later} after ${earlier}: ${calls.join()}`,
   );
 
 test('a guest is off its network before the address is given back, and says its last words meanwhile', async () => {
