@@ -83,6 +83,7 @@ export const debianPrograms = [
  *   console holds the reason. `loglevel=4` keeps warnings and worse on the console.
  * - `no_timer_check`, `tsc=nowatchdog`: the checks of timers against one another give wrong
  *   verdicts when the host is busy or emulates, and the guest would fall back to a slow clock.
+ * - `nowatchdog`: a guest that gets no processor time is no lockup, and the watch wakes an idle one every four seconds.
  * - `8250.nr_uarts=1`: one port instead of four to probe. `i8042.*`: no keyboard to wait for.
  * - `cryptomgr.notests`, `audit=0`, `apparmor=0`: start-up work that nothing here uses.
  * - `random.trust_cpu=on`: the generator is ready at boot; every clone is reseeded by vmgenid
@@ -94,6 +95,7 @@ export const kernelCmdline = [
   'panic=-1',
   'no_timer_check',
   'tsc=nowatchdog',
+  'nowatchdog',
   '8250.nr_uarts=1',
   'i8042.noaux',
   'i8042.nokbd',
@@ -114,6 +116,8 @@ export const sysctls = [
   'kernel/sysrq 0',
   'kernel/core_pattern core',
   'kernel/pid_max 4194304',
+  // Compaction ahead of need wakes an idle guest twice a second; huge pages are made when they are asked for.
+  'vm/compaction_proactiveness 0',
   // What the kubelet sets on a node, and what workloads expect to find there.
   'vm/overcommit_memory 1',
   'vm/panic_on_oom 0',

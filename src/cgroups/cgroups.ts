@@ -74,12 +74,12 @@ class HostCgroups implements Cgroups {
   }
 
   async use(directories: readonly string[]): Promise<CgroupUse> {
-    if (this.version === 2) return await readUseV2(directories[0] ?? '');
+    if (this.version === 2) return readUseV2(directories[0] ?? '');
     const byController = this.#hierarchies.flatMap((root): [string, string][] => {
       const directory = directories.find((path) => path.startsWith(`${root}/`));
       return directory === undefined ? [] : [[basename(root), directory]];
     });
-    return await readUseV1(new Map(byController));
+    return readUseV1(new Map(byController));
   }
 
   async create(parent: string, sandboxId: string, limits: CgroupLimits): Promise<string[]> {

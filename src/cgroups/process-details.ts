@@ -10,7 +10,7 @@ const maxDescriptors = 1_024;
 /** Of the processes of a container's cgroup; in v1 of its directory in any one hierarchy. */
 export async function processDetails(cgroup: string, firstPid: number): Promise<ProcessesUse> {
   let [descriptors, sockets] = [0, 0];
-  for (const pid of (await processesOf(cgroup)).slice(0, maxProcesses)) {
+  for (const pid of processesOf(cgroup).slice(0, maxProcesses)) {
     const folder = `/proc/${pid}/fd`;
     const names = await readdir(folder).catch(() => []);
     descriptors += names.length;

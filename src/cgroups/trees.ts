@@ -136,14 +136,14 @@ class HostTrees implements CgroupTrees {
   async use(place: CgroupPlace, containerId: string | undefined): Promise<CgroupUse> {
     const path =
       containerId === undefined ? this.#podPath(place) : containerCgroup(this.#driver, place, containerId).path;
-    if (this.version === 2) return await readUseV2(join(this.#roots[0] ?? '', path));
+    if (this.version === 2) return readUseV2(join(this.#roots[0] ?? '', path));
     // Controllers that share a hierarchy have one folder: `cpu,cpuacct`.
     const byController = this.#roots.flatMap((root) =>
       basename(root)
         .split(',')
         .map((controller): [string, string] => [controller, join(root, path)]),
     );
-    return await readUseV1(new Map(byController));
+    return readUseV1(new Map(byController));
   }
 
   async details(place: CgroupPlace, containerId: string, firstPid: number): Promise<ProcessesUse> {

@@ -3,43 +3,30 @@
  *
  * @see https://docs.kernel.org/admin-guide/cgroup-v2.html
  */
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { CgroupUse, DeviceUse, Pressure, PressureLine } from '../gen/agent/v1/agent.ts';
-import { countProcesses, flatKeys, hugetlbFiles, numberOf } from './use-files.ts';
+import { countProcesses, flatKey, hugetlbFiles, numberOf, textOf } from './use-files.ts';
 
 /** One cgroup, by its directory. A cgroup that is gone used nothing: every part is absent then. */
-export async function readUseV2(path: string): Promise<CgroupUse> {
-  const read = (file: string): Promise<string | undefined> =>
-    readFile(join(path, file), 'latin1').catch(() => undefined);
-  const files = ['cpu.stat', 'cpu.pressure', 'memory.stat', 'memory.current', 'memory.events', 'memory.swap.current'];
-  const more = ['memory.peak', 'memory.max', 'memory.pressure', 'io.stat', 'io.pressure', 'pids.current', 'pids.max'];
-  const texts = await Promise.all([...files, ...more].map(read));
-  const [cpu, cpuPressure, memory, current, events, swap, ...rest] = texts;
-  const [peak, max, memoryPressure, io, ioPressure, threads, maxThreads] = rest;
+export function readUseV2(path: string): CgroupUse {
+  const read = (file: string): string | undefined => textOf(join(path, file));
+  const [cpu, memory, io, threads] = [read('cpu.stat'), memoryOf(read), read('io.stat'), read('pids.current')];
+  const pressure = (resource: string): Pressure | undefined => parsePressure(read(`${resource}.pressure`));
   return {
-    cpu: cpu === undefined ? undefined : { ...parseCpuStat(cpu), pressure: parsePressure(cpuPressure) },
-    memory:
-      memory === undefined || current === undefined
-        ? undefined
-        : { ...memoryOf({ memory, current, events, swap, peak, max }), pressure: parsePressure(memoryPressure) },
-    io: io === undefined ? undefined : { devices: parseIoStat(io), pressure: parsePressure(ioPressure) },
+    cpu: cpu === undefined ? undefined : { ...parseCpuStat(cpu), pressure: pressure('cpu') },
+    memory: memory === undefined ? undefined : { ...memory, pressure: pressure('memory') },
+    io: io === undefined ? undefined : { devices: parseIoStat(io), pressure: pressure('io') },
     pids:
       threads === undefined
         ? undefined
-        : {
-            processes: await countProcesses(path),
-            threads: numberOf(threads),
-            maxThreads: numberOf(maxThreads),
-          },
-    hugetlb: await hugetlbFiles(path, { usage: 'current', max: undefined }),
+        : { processes: countProcesses(path), threads: numberOf(threads), maxThreads: numberOf(read('pids.max')) },
+    hugetlb: hugetlbFiles(path, { usage: 'current', max: undefined }),
   };
 }
 
 /** cpu.stat: microseconds become nanoseconds. */
 export function parseCpuStat(text: string): Omit<NonNullable<CgroupUse['cpu']>, 'pressure'> {
-  const keys = flatKeys(text);
-  const of = (key: string): bigint => keys.get(key) ?? 0n;
+  const of = (key: string): bigint => flatKey(text, key);
   return {
     usageNs: of('usage_usec') * 1000n,
     userNs: of('user_usec') * 1000n,
@@ -50,34 +37,28 @@ export function parseCpuStat(text: string): Omit<NonNullable<CgroupUse['cpu']>, 
   };
 }
 
-interface MemoryFiles {
-  readonly memory: string;
-  readonly current: string;
-  readonly events: string | undefined;
-  readonly swap: string | undefined;
-  readonly peak: string | undefined;
-  readonly max: string | undefined;
-}
+type Memory = Omit<NonNullable<CgroupUse['memory']>, 'pressure'>;
 
-function memoryOf(files: MemoryFiles): Omit<NonNullable<CgroupUse['memory']>, 'pressure'> {
-  const stat = flatKeys(files.memory);
-  const events = flatKeys(files.events ?? '');
-  const usageBytes = numberOf(files.current);
-  const inactive = stat.get('inactive_file') ?? 0n;
+function memoryOf(read: (file: string) => string | undefined): Memory | undefined {
+  const [stat, current] = [read('memory.stat'), read('memory.current')];
+  if (stat === undefined || current === undefined) return undefined;
+  const events = read('memory.events');
+  const usageBytes = numberOf(current);
+  const inactive = flatKey(stat, 'inactive_file');
   return {
     usageBytes,
     workingSetBytes: usageBytes > inactive ? usageBytes - inactive : 0n,
-    rssBytes: stat.get('anon') ?? 0n,
-    cacheBytes: stat.get('file') ?? 0n,
-    mappedFileBytes: stat.get('file_mapped') ?? 0n,
-    kernelBytes: stat.get('kernel') ?? 0n,
-    swapBytes: numberOf(files.swap),
-    maxUsageBytes: numberOf(files.peak),
-    limitBytes: numberOf(files.max),
-    limitHits: events.get('max') ?? 0n,
-    pageFaults: stat.get('pgfault') ?? 0n,
-    majorPageFaults: stat.get('pgmajfault') ?? 0n,
-    oomKills: events.get('oom_kill') ?? 0n,
+    rssBytes: flatKey(stat, 'anon'),
+    cacheBytes: flatKey(stat, 'file'),
+    mappedFileBytes: flatKey(stat, 'file_mapped'),
+    kernelBytes: flatKey(stat, 'kernel'),
+    swapBytes: numberOf(read('memory.swap.current')),
+    maxUsageBytes: numberOf(read('memory.peak')),
+    limitBytes: numberOf(read('memory.max')),
+    limitHits: flatKey(events, 'max'),
+    pageFaults: flatKey(stat, 'pgfault'),
+    majorPageFaults: flatKey(stat, 'pgmajfault'),
+    oomKills: flatKey(events, 'oom_kill'),
   };
 }
 

@@ -41,7 +41,7 @@ test('cgroup v2: every file becomes its numbers, processes of cgroups below coun
     'exec-1/cgroup.procs': '12\n',
   };
   await withFiles(files, async (folder) => {
-    const { cpu, memory, io, pids, hugetlb } = await readUseV2(folder);
+    const { cpu, memory, io, pids, hugetlb } = readUseV2(folder);
     assert.deepEqual([cpu?.usageNs, cpu?.throttledNs, cpu?.periods], [3_000_000n, 9_000n, 4n]);
     assert.deepEqual(cpu?.pressure?.some, { totalUs: 42n, avg10: 1.5, avg60: 0, avg300: 0 });
     assert.deepEqual([memory?.usageBytes, memory?.workingSetBytes, memory?.limitBytes], [170n, 140n, 0n]);
@@ -72,21 +72,19 @@ test('cgroup v1: the controllers that are there become their numbers', async () 
   };
   await withFiles(files, async (folder) => {
     const names = ['cpu', 'cpuacct', 'memory', 'blkio', 'pids'];
-    const { cpu, memory, io, pids, hugetlb } = await readUseV1(
-      new Map(names.map((name) => [name, join(folder, name)])),
-    );
+    const { cpu, memory, io, pids, hugetlb } = readUseV1(new Map(names.map((name) => [name, join(folder, name)])));
     assert.deepEqual([cpu?.usageNs, cpu?.userNs, cpu?.throttledNs], [3_000_000n, 20_000_000n, 9_000n]);
     assert.deepEqual([memory?.workingSetBytes, memory?.rssBytes, memory?.limitBytes], [140n, 100n, 0n]);
     assert.deepEqual([memory?.maxUsageBytes, memory?.limitHits, memory?.oomKills], [200n, 3n, 1n]);
     assert.deepEqual(io?.devices, [{ major: 8, minor: 0, readBytes: 10n, writeBytes: 20n, reads: 1n, writes: 2n }]);
     assert.deepEqual(pids, { processes: 1n, threads: 5n, maxThreads: 0n });
     assert.deepEqual(hugetlb, []);
-    const none = await readUseV1(new Map());
+    const none = readUseV1(new Map());
     assert.deepEqual([none.cpu, none.memory, none.io, none.pids], [undefined, undefined, undefined, undefined]);
   });
 });
 
-test('a cgroup that is gone used nothing', async () => {
-  const { cpu, memory, io, pids, hugetlb } = await readUseV2('/nonexistent/cgroup');
+test('a cgroup that is gone used nothing', () => {
+  const { cpu, memory, io, pids, hugetlb } = readUseV2('/nonexistent/cgroup');
   assert.deepEqual([cpu, memory, io, pids, hugetlb], [undefined, undefined, undefined, undefined, []]);
 });

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { test } from 'node:test';
 import { status } from '@grpc/grpc-js';
+import { sleep } from '../base/deadline.ts';
 import { HuskError } from '../base/errors.ts';
 import {
   type ContainerEventResponse,
@@ -97,6 +98,26 @@ test('a guest that fails is left out of a list, and one that is stuck holds up n
   const metrics = await fixture.call<object, ListPodSandboxMetricsResponse>('listPodSandboxMetrics', {});
   assert.equal(metrics.podMetrics.length, 1, 'what was known before is told');
   release();
+});
+
+test('lists do not ask pods that have not run since they were asked last, be they stuck', async () => {
+  await using fixture = await startFixture();
+  const pods = await Promise.all(['a', 'b', 'c'].map((name) => runPod(fixture, name)));
+  assert.equal((await listStats(fixture)).length, 3);
+  const asked = (): number => fixture.node.calls.filter((call) => call.startsWith('stats')).length;
+  assert.equal(asked(), 3);
+  const release = fixture.node.gate('stats');
+  await sleep(1_050);
+  const startedMs = performance.now();
+  assert.equal((await listStats(fixture)).length, 3);
+  const elapsedMs = performance.now() - startedMs;
+  assert.ok(elapsedMs < 500, `the list took ${elapsedMs} ms`);
+  // Their word had no rate yet: they are asked again, two at a time, and nobody waits for it.
+  assert.equal(asked(), 5);
+  release();
+  const [first] = pods as [{ pod: string; container: string }];
+  fixture.vm.exit(first.pod, first.container, 0);
+  assert.equal((await listStats(fixture)).length, 2, 'an exit is seen at once');
 });
 
 test('all metrics are described, and those of a pod are told with as many labels', async () => {

@@ -6,6 +6,8 @@ import type { SessionEvent, SessionRequest } from '../gen/gateway/v1/gateway.ts'
 import { SharedBytes } from './guest/capture.ts';
 import { Vm, type VmDependencies, type VmTarget } from './guest/vm.ts';
 
+const wasteCheckMs = 1_000;
+
 /** Where the events of a session go. */
 export interface SessionSink {
   /** False: wait for `flush` before the next one. */
@@ -23,6 +25,8 @@ export class Gateway {
   readonly #withNews = new Set<Vm>();
   #session: SessionSink | undefined;
   #full = false;
+  /** One for all VMs: a hundred timers would wake this process a hundred times a second. */
+  #meter: NodeJS.Timeout | undefined;
 
   constructor(deps: Omit<VmDependencies, 'execBytes' | 'sessionOpen' | 'onNews' | 'windows'>) {
     this.#deps = {
@@ -46,6 +50,7 @@ export class Gateway {
     this.detach(vm.id);
     const link = new Vm(this.#deps, vm);
     this.#vms.set(vm.id, link);
+    this.#meter ??= setInterval(() => this.#checkWaste(), wasteCheckMs);
     try {
       return await wait(link);
     } catch (caught) {
@@ -69,6 +74,9 @@ export class Gateway {
     this.#vms.delete(id);
     this.#withNews.delete(vm);
     vm.close();
+    if (this.#vms.size > 0) return;
+    clearInterval(this.#meter);
+    this.#meter = undefined;
   }
 
   /** @throws HuskError `unavailable`: a gateway that was just started has no VM yet */
@@ -122,6 +130,10 @@ export class Gateway {
 
   close(): void {
     for (const id of [...this.#vms.keys()]) this.detach(id);
+  }
+
+  #checkWaste(): void {
+    for (const vm of this.#vms.values()) this.#deps.blame.run(vm, () => vm.checkWaste());
   }
 
   #sessionChanged(): void {

@@ -41,6 +41,11 @@ class FakeVm implements Vm {
     return Promise.reject(new HuskError('unavailable', `plug a disk into VM "${this.ref.id}": it has ended`));
   }
 
+  cutOff(): Promise<void> {
+    if (this.#alive) return Promise.resolve();
+    return Promise.reject(new HuskError('unavailable', `cut off VM "${this.ref.id}": it has ended`));
+  }
+
   consoleTail(): Promise<string> {
     return Promise.resolve('');
   }

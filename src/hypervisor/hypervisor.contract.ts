@@ -35,6 +35,14 @@ export function hypervisorContract(name: string, subject: ContractSubject): void
     await vm.destroy();
   });
 
+  test(`${name}: a VM can be cut off, more than once, until it has ended`, async () => {
+    const vm = await start('contract-cut-off');
+    await vm.cutOff();
+    await vm.cutOff();
+    await vm.destroy();
+    await assert.rejects(vm.cutOff());
+  });
+
   test(`${name}: a reference finds the running VM again, and nothing after its end`, async () => {
     const vm = await start('contract-reattach');
     const again = await subject.hypervisor().reattach(JSON.parse(JSON.stringify(vm.ref)));

@@ -80,6 +80,11 @@ export interface Vm {
   attachLayers(layers: readonly LayerFile[], signal?: AbortSignal): Promise<LayerRange[]>;
   /** Plugs in a block device of the host, once however often it is asked for; the serial that the guest finds it by. */
   attachBlock(device: BlockDevice, signal?: AbortSignal): Promise<string>;
+  /**
+   * Takes the guest off its network: from when this returns nothing of it goes out or comes in. It runs on.
+   * @throws HuskError `deadline-exceeded`, `unavailable`
+   */
+  cutOff(): Promise<void>;
   /** The end of the guest's console, for error messages. */
   consoleTail(): Promise<string>;
   /** Ends the process and waits until it is gone. Gone already: success. */

@@ -9,7 +9,7 @@ import type { NetworkConfig } from './cni/config.ts';
 import { type ConfigFolders, ConfigLoader } from './cni/load-config.ts';
 import { type Attachment, attachmentOf, interfaceName } from './cni/request.ts';
 import type { CniResult } from './cni/result.ts';
-import { type Dress, dressForDelete } from './cni/stand-in.ts';
+import { type Dress, dressForDelete, looksAtAddresses } from './cni/stand-in.ts';
 import { readInterfaceUse } from './interface-use.ts';
 import { isNamespace, NamedNamespaces } from './netns.ts';
 import { type Network, type NetworkRequest, type PodInterface, tapName } from './network.ts';
@@ -231,7 +231,7 @@ class HostNetwork implements Network {
 
   /** Undefined when there is nothing to put back, or it cannot be done. */
   async #dress(request: NetworkRequest, stored: StoredAttachment): Promise<Dress | undefined> {
-    if (stored.result === undefined) return undefined;
+    if (stored.result === undefined || !looksAtAddresses(stored.network)) return undefined;
     try {
       return await dressForDelete(this.#namespaces, request.sandboxId, request.netnsPath, stored.result);
     } catch (caught) {

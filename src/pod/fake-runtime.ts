@@ -6,7 +6,7 @@ import { HuskError } from '../base/errors.ts';
 import { CgroupUse, ContainerUse } from '../gen/agent/v1/agent.ts';
 import type { ExecCommand, ExecSyncResult, PodRuntime, PodRuntimeEvents, StreamWish } from './pod-runtime.ts';
 import type { ContainerRecord, SandboxRecord, SandboxStatus } from './records.ts';
-import type { PodUse } from './usage.ts';
+import type { PodUse, UseRequest } from './usage.ts';
 
 type Method = Exclude<keyof PodRuntime, 'name'>;
 type Phase = 'created' | 'running' | 'exited';
@@ -164,19 +164,22 @@ export class FakeRuntime implements PodRuntime {
     await this.#node.pass('reopenLog', container.id);
   }
 
-  /** Each look finds a millisecond of processor time more. */
-  async stats(record: SandboxRecord, _request: unknown, signal: AbortSignal): Promise<PodUse> {
+  /** Pods run only when they are asked, for a millisecond. */
+  async stats(record: SandboxRecord, { held }: UseRequest, signal: AbortSignal): Promise<PodUse> {
+    const common = { interfaces: [], writableFolder: `/var/lib/husk/pods/${record.id}` };
+    const cgroup = (): object => ({ cpu: { usageNs: this.#looks * 1_000_000n }, memory: { usageBytes: 4_096n } });
+    if (held !== undefined && this.#looks * 1_000_000n <= held.untilCpuNs)
+      return { ...common, pod: CgroupUse.fromPartial(cgroup()), containers: held.containers };
     await this.#node.pass('stats', record.id, signal);
     this.#looks += 1n;
-    const cgroup = { cpu: { usageNs: this.#looks * 1_000_000n }, memory: { usageBytes: 4_096n } };
     const live = [...this.#containers(record)].filter(([, phase]) => phase !== 'exited');
+    const use = (containerId: string): ContainerUse =>
+      ContainerUse.fromPartial({ containerId, cgroup: cgroup() } as object);
     return {
-      pod: CgroupUse.fromPartial(cgroup),
-      containers: new Map(
-        live.map(([containerId]) => [containerId, ContainerUse.fromPartial({ containerId, cgroup } as object)]),
-      ),
-      interfaces: [],
-      writableFolder: `/var/lib/husk/pods/${record.id}`,
+      ...common,
+      pod: CgroupUse.fromPartial(cgroup()),
+      containers: new Map(live.map(([containerId]) => [containerId, use(containerId)])),
+      askedNs: 1_000_000n,
     };
   }
 

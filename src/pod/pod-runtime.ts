@@ -3,7 +3,7 @@
 import type { ContainerConfig, LinuxContainerResources, PodSandboxConfig } from '../gen/cri/v1/api.ts';
 import type { Image } from './image-view.ts';
 import type { ContainerRecord, ContainerStatusRecord, SandboxRecord, SandboxStatus } from './records.ts';
-import type { PodUse } from './usage.ts';
+import type { PodUse, UseRequest } from './usage.ts';
 
 export interface ExecSyncResult {
   readonly stdout: Uint8Array;
@@ -99,9 +99,9 @@ export interface PodRuntime {
   reopenLog(sandbox: SandboxRecord, container: ContainerRecord): Promise<void>;
   /**
    * What the pod and its containers use now.
-   * @param request `details`: also descriptors, sockets and limits of processes
+   * Where asking the containers' side is dear, `request.held` is taken over while it holds.
    */
-  stats(sandbox: SandboxRecord, request: { readonly details: boolean }, signal: AbortSignal): Promise<PodUse>;
+  stats(sandbox: SandboxRecord, request: UseRequest, signal: AbortSignal): Promise<PodUse>;
   /**
    * Sets limits of a container that was created and has not exited: all of them or, when one is
    * refused, none. What is zero or empty stays as it is.

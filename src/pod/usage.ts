@@ -12,4 +12,21 @@ export interface PodUse {
   readonly interfaces: readonly InterfaceUse[];
   /** Folder on the host that holds what the containers write. */
   readonly writableFolder: string;
+  /** CPU time of the pod that the look itself took there, in nanoseconds; absent where nobody in it was asked. */
+  readonly askedNs?: bigint;
+}
+
+/** What a look may take over from an earlier one. */
+export interface HeldFigures {
+  readonly containers: PodUse['containers'];
+  /** They hold while the pod's CPU time, in nanoseconds, is not above this: who has not run has not changed. */
+  readonly untilCpuNs: bigint;
+}
+
+/** What is wanted of a look. */
+export interface UseRequest {
+  /** Also descriptors, sockets and limits of processes. */
+  readonly details: boolean;
+  /** May stand in the answer in place of what the pod would say itself. */
+  readonly held?: HeldFigures | undefined;
 }

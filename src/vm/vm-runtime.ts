@@ -8,12 +8,12 @@ import { cgroupSettings } from '../oci/cgroup-settings.ts';
 import type { ContainerWish, ExecCommand, ExecSyncResult, PodRuntime, StreamWish } from '../pod/pod-runtime.ts';
 import type { ContainerRecord, ContainerStatusRecord, SandboxRecord, SandboxStatus } from '../pod/records.ts';
 import type { Timeline } from '../pod/timeline.ts';
-import type { PodUse } from '../pod/usage.ts';
+import type { PodUse, UseRequest } from '../pod/usage.ts';
 import { createContainer } from './container-create.ts';
 import { exitOf, type LivePod } from './live-pod.ts';
 import type { VmRuntimeOptions } from './options.ts';
 import { logPositionPath, podFolders } from './pod-places.ts';
-import { podUse } from './pod-use.ts';
+import { LookTurns, podUse } from './pod-use.ts';
 import { recoverPod } from './sandbox-recover.ts';
 import { startPod } from './sandbox-run.ts';
 import { removePod, stopPod } from './sandbox-teardown.ts';
@@ -36,6 +36,7 @@ export class VmRuntime implements PodRuntime {
   readonly #pods = new Map<string, Promise<LivePod>>();
   /** Pods that were stopped to the end: CRI stops again on removal, and a second DEL of all plugins is dear. */
   readonly #stopped = new Set<string>();
+  readonly #looks = new LookTurns();
 
   constructor(options: VmRuntimeOptions) {
     this.#options = options;
@@ -60,11 +61,8 @@ export class VmRuntime implements PodRuntime {
   async stopSandbox(record: SandboxRecord): Promise<void> {
     if (this.#stopped.has(record.id)) return;
     const pod = await this.#find(record.id);
-    if (pod !== undefined) {
-      pod.stopping = true;
-      await this.#lastWords(pod);
-    }
-    await stopPod(this.#options, record, pod);
+    if (pod !== undefined) pod.stopping = true;
+    await stopPod(this.#options, record, pod, (live) => this.#lastWords(live));
     this.#pods.delete(record.id);
     this.#stopped.add(record.id);
     for (const exit of pod?.exits.values() ?? []) exit.resolve();
@@ -197,9 +195,9 @@ export class VmRuntime implements PodRuntime {
     await log.reopen();
   }
 
-  async stats(sandbox: SandboxRecord, { details }: { details: boolean }, signal: AbortSignal): Promise<PodUse> {
+  async stats(sandbox: SandboxRecord, request: UseRequest, signal: AbortSignal): Promise<PodUse> {
     const pod = await this.#need(sandbox.id);
-    return await podUse({ options: this.#options, pod, sandbox, details, signal });
+    return await podUse({ options: this.#options, turns: this.#looks, pod, sandbox, request, signal });
   }
 
   async updateContainer(

@@ -103,13 +103,16 @@ export async function execTrue(subject: Subject, { containerId }: Pod): Promise<
   return ms;
 }
 
-/** Stops and removes a pod; how long both took. */
-export async function removePod(subject: Subject, { id: podSandboxId }: Pick<Pod, 'id'>): Promise<number> {
-  const { ms } = await timed(async () => {
-    await subject.cri.stopPodSandbox({ podSandboxId });
-    await subject.cri.removePodSandbox({ podSandboxId });
-  });
-  return ms;
+/** Stops and removes a pod; how long each took. @param between runs in no figure, the pod stopped */
+export async function removePod(
+  subject: Subject,
+  { id: podSandboxId }: Pick<Pod, 'id'>,
+  between: () => Promise<void> = () => Promise.resolve(),
+): Promise<{ readonly stopMs: number; readonly removeMs: number }> {
+  const stop = await timed(() => subject.cri.stopPodSandbox({ podSandboxId }));
+  await between();
+  const remove = await timed(() => subject.cri.removePodSandbox({ podSandboxId }));
+  return { stopMs: stop.ms, removeMs: remove.ms };
 }
 
 /** Removes many, a few at a time. */

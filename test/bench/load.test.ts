@@ -3,16 +3,18 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { test } from 'node:test';
 import { sleep } from '../../src/base/deadline.ts';
-import { complaints, type LoadLook, LoadWatch, strangers } from './load.ts';
-import type { Process } from './processes.ts';
+import { complaints, type LoadLook, LoadWatch, OursSoFar, strangers } from './load.ts';
+import { ownedBy, type Process, readProcesses } from './processes.ts';
 
 const at = (...list: [pid: number, parent: number, ownCpuMs: number, startTicks?: string][]): Map<number, Process> =>
   new Map(
     list.map(([pid, parent, ownCpuMs, startTicks = '1']) => [
       pid,
-      { pid, parent, ownCpuMs, cpuMs: ownCpuMs, startTicks, name: 'x' },
+      { pid, parent, session: 1, ownCpuMs, cpuMs: ownCpuMs, startTicks, name: 'x' },
     ]),
   );
+
+const isOf = (leader: number, pid: number): boolean => readProcesses().get(pid)?.session === leader;
 
 test('a stranger above 5 % of a core is told, what is ours and the kernel’s is not', () => {
   const before = at([10, 1, 0], [11, 1, 500], [20, 1, 0], [30, 2, 0]);
@@ -40,6 +42,40 @@ test('a complaint names the busiest moment of each program', () => {
     'a foreign process used 60 % of a core during "burst": tsc',
   ]);
   assert.deepEqual(complaints([{ ...look('pods', 0), foreign: [] }]), []);
+});
+
+test('what a program of ours has left behind stays ours: without its mark and adopted by another', async () => {
+  // As containerd starts a shim: in its session, by a process that ends at once, and without its words when it dies.
+  const orphan = `setTimeout(() => process.exit(), 5000); for (;;) {}`;
+  const starter = `require('child_process').spawn(process.execPath, ['-e', ${JSON.stringify(orphan)}], { stdio: 'ignore' }).unref()`;
+  const leader = spawn('sh', ['-c', '"$0" -e "$1"; sleep 60; true', process.execPath, starter], {
+    stdio: 'ignore',
+    detached: true,
+  });
+  try {
+    await sleep(400);
+    const [stranger, ours] = [
+      new LoadWatch(() => false),
+      new LoadWatch(ownedBy({ mark: '/no/such/folder', session: leader.pid! })),
+    ];
+    await sleep(1_200);
+    const busy = ({ foreign }: LoadLook): number[] =>
+      foreign.map(({ pid }) => pid).filter((pid) => isOf(leader.pid!, pid));
+    const [look, calm] = [stranger.look('x', 0)!, ours.look('x', 0)!];
+    assert.deepEqual([busy(look).length, busy(calm).length], [1, 0]);
+  } finally {
+    for (const { pid, session } of readProcesses().values()) if (session === leader.pid) process.kill(pid, 'SIGKILL');
+  }
+});
+
+test('a process that was ours stays so when it has lost its command line', () => {
+  const [mine, dying] = [at([20, 1, 100]), at([20, 1, 900])];
+  const seen = new OursSoFar(({ pid }) => mine.has(pid) && isMarked);
+  let isMarked = true;
+  assert.deepEqual([...seen.of(mine)], [20]);
+  isMarked = false;
+  assert.deepEqual([...seen.of(dying)], [20]);
+  assert.deepEqual([...seen.of(at([20, 1, 900, '2']))], [], 'but not a later one with its pid');
 });
 
 test('a busy program is seen on this machine, and is ours when it is said to be', async () => {

@@ -53,16 +53,36 @@ export function strangers(
   return { total, above: above.toSorted((a, b) => b.share - a.share) };
 }
 
+/** Who is ours, or was at the look before: also a process that has lost what it was known by. */
+export class OursSoFar {
+  readonly #isOurs: (process: Process) => boolean;
+  #known = new Map<number, string>();
+
+  constructor(isOurs: (process: Process) => boolean) {
+    this.#isOurs = isOurs;
+  }
+
+  of(processes: ReadonlyMap<number, Process>): Set<number> {
+    const known = this.#known;
+    const ours = descendantsOf(
+      processes,
+      (process) => known.get(process.pid) === process.startTicks || this.#isOurs(process),
+    );
+    this.#known = new Map([...ours].map((pid) => [pid, processes.get(pid)?.startTicks ?? '']));
+    return ours;
+  }
+}
+
 export class LoadWatch {
   readonly looks: LoadLook[] = [];
-  readonly #isOurs: (process: Process) => boolean;
+  readonly #ours: OursSoFar;
   readonly #started = performance.now();
   #before: Map<number, Process>;
   #at: number;
 
   /** @param isOurs says of a process whether it, and with it all below it, belongs to the run */
   constructor(isOurs: (process: Process) => boolean) {
-    this.#isOurs = isOurs;
+    this.#ours = new OursSoFar(isOurs);
     this.#before = readProcesses();
     this.#at = performance.now();
   }
@@ -72,7 +92,7 @@ export class LoadWatch {
     const elapsedMs = performance.now() - this.#at;
     if (elapsedMs < Math.max(afterMs, leastMs)) return undefined;
     const now = readProcesses();
-    const ours = descendantsOf(now, this.#isOurs);
+    const ours = this.#ours.of(now);
     const { total, above } = strangers(this.#before, now, ours, elapsedMs);
     const look: LoadLook = {
       section,

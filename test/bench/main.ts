@@ -14,7 +14,7 @@ import { makePlan } from './plan.ts';
 import { draw } from './plots/draw.ts';
 import { runRemote } from './remote/run-remote.ts';
 import { parseHost, Ssh, userOptions } from './remote/ssh.ts';
-import { writeReport } from './report.ts';
+import { writeReport, writeResults } from './report.ts';
 import { mergeResults, type Results, readResults } from './results.ts';
 import { runBench } from './run.ts';
 
@@ -55,6 +55,7 @@ try {
   for (const trouble of troubles) say(trouble);
   say(`written to ${values.out}`);
   if (results.invalid.length > 0) process.exitCode = exitCodes.invalid;
+  if (interrupted.signal.aborted) process.exitCode = exitCodes.interrupted;
 } catch (caught) {
   console.error(`bench: ${describeError(caught)}`);
   process.exitCode = interrupted.signal.aborted ? exitCodes.interrupted : exitCodes.failed;
@@ -66,7 +67,8 @@ async function measured(): Promise<Results> {
   if (values.host !== '') return await measuredOn(values.host);
   const plan = makePlan(values.tiny ? 'tiny' : values.quick ? 'quick' : 'full', values.only, values.set);
   const cache = join(repository, 'build/bench/cache');
-  return runBench({ plan, repository, cache, signal: interrupted.signal, say });
+  const save = (results: Results): Promise<void> => writeResults(values.out, results);
+  return runBench({ plan, repository, cache, signal: interrupted.signal, say, save });
 }
 
 /** The report over there is of that machine; it is written anew here from its raw results. */
@@ -88,6 +90,6 @@ async function writeSpecification(results: Results): Promise<void> {
   const path = join(repository, 'SPECIFICATION.md');
   const folder = relative(repository, resolve(values.out));
   const plots = draw(results).map(({ name, title }) => ({ file: `${folder}/${name}.svg`, title }));
-  const text = markdown(results, plots).replace(/^## /, '### ');
+  const text = markdown(results, plots, join(folder, 'report.md')).replace(/^## /, '### ');
   await writeFile(path, insertReport(await readFile(path, 'utf8'), text));
 }

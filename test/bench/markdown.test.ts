@@ -21,6 +21,8 @@ const results: Results = {
   timelines: [],
   traces: [],
   missing: { loop: 'no endpoint' },
+  seconds: { pods: 61.2 },
+  explanations: { run: 'vm 300 ms', exec: 'not missed' },
 };
 
 test('the report has a line for each metric, the conditions and the plots', () => {
@@ -34,7 +36,10 @@ test('the report has a line for each metric, the conditions and the plots', () =
   assert.match(text, /Accelerator tcg \(no KVM\)/);
   assert.match(text, /used at most 3 % of a core/);
   assert.match(text, /!\[Start\]\(start.svg\)/);
-  assert.doesNotMatch(text, /INVALID/);
+  assert.match(text, /Time: pods 61 s\./);
+  assert.match(text, /\nRunPodSandbox:\n\n```text\nvm 300 ms\n```/);
+  assert.doesNotMatch(text, /INVALID|not missed/);
+  assert.match(markdown(results, [], 'docs/report.md'), /missed metrics go: \[docs\/report.md\]/);
 });
 
 test('an invalid run says so first, and why', () => {

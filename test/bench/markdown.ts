@@ -1,14 +1,19 @@
 /** The report as Markdown. Pure. */
+import { explainCalls } from './explain.ts';
 import type { LoadLook } from './load.ts';
-import type { Results } from './results.ts';
+import { middleTrace, type Results } from './results.ts';
 import { type Row, rowsOf } from './table.ts';
 
 const mib = 1024 * 1024;
 
-/** The whole report; the plots' files are named as given. */
+/**
+ * The whole report; the plots' files are named as given.
+ * @param details where the explanations of missed metrics are to be found; empty: here
+ */
 export function markdown(
   results: Results,
   plots: readonly { readonly file: string; readonly title: string }[],
+  details: string = '',
 ): string {
   return [
     `## Benchmark of ${results.startedAt.slice(0, 16).replace('T', ' ')} UTC (${results.plan})`,
@@ -18,6 +23,7 @@ export function markdown(
     '',
     ...notMeasured(rowsOf(results)),
     ...conditions(results),
+    ...(details === '' ? missed(results) : [`Where the missed metrics go: [${details}](${details}).`, '']),
     ...plots.flatMap(({ file, title }) => [`![${title}](${file})`, '']),
   ].join('\n');
 }
@@ -62,7 +68,21 @@ function notMeasured(rows: readonly Row[]): string[] {
   return lines.length === 0 ? [] : ['Not measured:', '', ...lines, ''];
 }
 
-function conditions({ conditions: found, plan }: Results): string[] {
+/** Of each metric that misses its target, where it goes. */
+function missed(results: Results): string[] {
+  const trace = middleTrace(results.traces);
+  const blocks = rowsOf(results)
+    .filter(({ verdict }) => verdict === 'missed')
+    .flatMap(({ metric }) => {
+      const text = results.explanations[metric.id] ?? explainCalls(metric.id, trace);
+      return text === '' ? [] : [`${metric.title}:`, '', '```text', text.trimEnd(), '```', ''];
+    });
+  return blocks.length === 0
+    ? []
+    : ['Where the missed metrics go (of the pod in the middle, where it is one):', '', ...blocks];
+}
+
+function conditions({ conditions: found, plan, seconds }: Results): string[] {
   const { machine, versions, accelerator, acceleratorReason, load, pool } = found;
   const looks = load.filter(({ seconds }) => seconds > 0);
   const worst = looks.reduce((most, { foreignShare }) => Math.max(most, foreignShare), 0);
@@ -75,6 +95,9 @@ function conditions({ conditions: found, plan }: Results): string[] {
       .join('; ')}.`,
     `Load: average ${loadText(looks.at(0))} before, ${loadText(looks.at(-1))} at the end; all foreign processes together used at most ` +
       `${(worst * 100).toFixed(0)} % of a core in ${looks.length} looks.`,
+    `Time: ${Object.entries(seconds)
+      .map(([section, took]) => `${section} ${took.toFixed(0)} s`)
+      .join(', ')}.`,
     '',
   ];
 }

@@ -55,6 +55,8 @@ export const metrics: readonly Metric[] = [
     target: 0.5,
     stretch: 0.2,
   },
+  { id: 'stop', title: 'StopPodSandbox', unit: 'ms', judge: ratio },
+  { id: 'remove', title: 'RemovePodSandbox', unit: 'ms', judge: ratio },
   {
     id: 'burst',
     title: 'pods at once, pods per second',

@@ -11,11 +11,19 @@ import {
 } from './processes.ts';
 
 const stat = (pid: number, parent: number, name = 'x', ticks = [1, 2, 3, 4]): string =>
-  `${pid} (${name}) S ${parent} 1 1 0 -1 0 0 0 0 0 ${ticks.join(' ')} 20 0 1 0 777 0 0`;
+  `${pid} (${name}) S ${parent} 1 5 0 -1 0 0 0 0 0 ${ticks.join(' ')} 20 0 1 0 777 0 0`;
 
 test('a stat line gives name, parent and CPU time, also for names with brackets and blanks', () => {
   const found = parseStat(stat(12, 7, 'a) b (c'));
-  assert.deepEqual(found, { pid: 12, parent: 7, name: 'a) b (c', startTicks: '777', ownCpuMs: 30, cpuMs: 100 });
+  assert.deepEqual(found, {
+    pid: 12,
+    parent: 7,
+    name: 'a) b (c',
+    session: 5,
+    startTicks: '777',
+    ownCpuMs: 30,
+    cpuMs: 100,
+  });
   for (const text of ['', '12 (x', '12 (x) S 1']) assert.equal(parseStat(text), undefined);
 });
 

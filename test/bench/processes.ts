@@ -4,6 +4,8 @@ import { readdirSync, readFileSync } from 'node:fs';
 export interface Process {
   readonly pid: number;
   readonly parent: number;
+  /** Its session, which it keeps when it is adopted and when it has ended and nobody has waited for it. */
+  readonly session: number;
   /** The kernel's name of it: at most 15 bytes. */
   readonly name: string;
   /** Tells it from a later process with its pid. */
@@ -26,6 +28,7 @@ export function parseStat(text: string): Process | undefined {
   return {
     pid: Number(text.slice(0, open)),
     parent: at(1),
+    session: at(3),
     name: text.slice(open + 1, close),
     startTicks: fields[19] as string,
     ownCpuMs,
@@ -44,10 +47,7 @@ export function readProcesses(): Map<number, Process> {
   return found;
 }
 
-/**
- * Processes that carry one of the marks in their command line, and all below them. A mark is a
- * folder of ours: who was started with it is ours, whoever adopted it since.
- */
+/** The processes of which it is said that they are roots, and all below them. */
 export function descendantsOf(
   processes: ReadonlyMap<number, Process>,
   isRoot: (process: Process) => boolean,
@@ -64,6 +64,14 @@ export function descendantsOf(
     return answer;
   };
   return new Set([...processes.keys()].filter(belongs));
+}
+
+/**
+ * Says whose a process is: by a folder in its command line or by the session that its runtime leads.
+ * A dying process has no command line any more, and a shim is adopted by the first process.
+ */
+export function ownedBy(owner: { readonly mark: string; readonly session: number }): (found: Process) => boolean {
+  return ({ pid, session }) => session === owner.session || commandOf(pid).includes(owner.mark);
 }
 
 /** The command line, arguments separated by blanks; empty for kernel threads and the dead. */

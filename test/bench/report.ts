@@ -1,23 +1,29 @@
 /** Writes a run down: raw JSON, the table as Markdown, the plots as SVG and PNG. */
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { writeFileAtomic } from '../../src/base/atomic-file.ts';
 import { describeError } from '../../src/base/errors.ts';
 import { run } from '../../src/base/exec.ts';
 import { callTreeText } from '../../src/cli/call-tree.ts';
 import { chromeTrace } from '../../src/cli/chrome-trace.ts';
 import { markdown } from './markdown.ts';
 import { draw } from './plots/draw.ts';
-import type { PodTrace, Results } from './results.ts';
+import { middleTrace, type Results } from './results.ts';
 
 const pngMs = 30_000;
+
+/** The raw samples alone, in one step: of a run that goes on. */
+export async function writeResults(folder: string, results: Results): Promise<void> {
+  await mkdir(folder, { recursive: true });
+  await writeFileAtomic(join(folder, 'results.json'), `${JSON.stringify(results, null, 1)}\n`, 0o644);
+}
 
 /** @returns the Markdown, and what could not be written */
 export async function writeReport(
   folder: string,
   results: Results,
 ): Promise<{ readonly text: string; readonly troubles: readonly string[] }> {
-  await mkdir(folder, { recursive: true });
-  await writeFile(join(folder, 'results.json'), `${JSON.stringify(results, null, 1)}\n`);
+  await writeResults(folder, results);
   const trace = middleTrace(results.traces);
   if (trace !== undefined) {
     await writeFile(join(folder, 'trace.json'), `${JSON.stringify(chromeTrace(trace.podId, trace.calls))}\n`);
@@ -40,9 +46,4 @@ export async function writeReport(
   );
   await writeFile(join(folder, 'report.md'), text);
   return { text, troubles };
-}
-
-/** The trace of the pod whose start took as long as half of them: not the best one. */
-export function middleTrace(traces: readonly PodTrace[]): PodTrace | undefined {
-  return traces.toSorted((a, b) => a.readyMs - b.readyMs)[Math.floor(traces.length / 2)];
 }

@@ -45,6 +45,10 @@ export interface Results {
   readonly traces: readonly PodTrace[];
   /** What could not be measured, by metric. */
   readonly missing: Readonly<Record<string, string>>;
+  /** How long each section took, in seconds. */
+  readonly seconds: Readonly<Record<string, number>>;
+  /** Where time or memory of a metric goes, as text by metric; the report shows it for those that miss their target. */
+  readonly explanations: Readonly<Record<string, string>>;
 }
 
 /** Collects while a run goes on. */
@@ -54,9 +58,16 @@ export class Recorder {
   readonly timelines: PodTimeline[] = [];
   readonly traces: PodTrace[] = [];
   readonly missing: Record<string, string> = {};
+  readonly seconds: Record<string, number> = {};
+  readonly explanations: Record<string, string> = {};
 
   add(metric: string, subject: string, value: number): void {
     ((this.samples[metric] ??= {})[subject] ??= []).push(value);
+  }
+
+  /** Says where a metric goes, for those who find it too large. */
+  explain(metric: string, text: string): void {
+    this.explanations[metric] = text;
   }
 
   miss(metric: string, why: string): void {
@@ -92,8 +103,15 @@ export function mergeResults(parts: readonly Results[]): Results {
     scale: parts.find(({ scale }) => scale.length > 0)?.scale ?? [],
     timelines: parts.flatMap(({ timelines }) => timelines),
     traces: parts.flatMap(({ traces }) => traces),
+    seconds: Object.assign({}, ...parts.map(({ seconds }) => seconds)) as Record<string, number>,
+    explanations: Object.assign({}, ...parts.map(({ explanations }) => explanations)) as Record<string, string>,
     conditions: { ...first.conditions, load: parts.flatMap(({ conditions }) => conditions.load) },
   };
+}
+
+/** The trace of the pod whose start took as long as half of them: not the best one. */
+export function middleTrace(traces: readonly PodTrace[]): PodTrace | undefined {
+  return traces.toSorted((a, b) => a.readyMs - b.readyMs)[Math.floor(traces.length / 2)];
 }
 
 function isResults(value: unknown): value is Results {

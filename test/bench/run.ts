@@ -5,6 +5,7 @@ import { describeError } from '../../src/base/errors.ts';
 import { StatusRequest } from '../../src/gen/cri/v1/api.ts';
 import { startRegistry } from '../fixtures/registry.ts';
 import type { Bench } from './bench.ts';
+import { type CalmWish, waitForCalm } from './calm.ts';
 import { type Conditions, machine, versions } from './conditions.ts';
 import { pauseImage } from './images.ts';
 import { complaints, LoadWatch } from './load.ts';
@@ -31,6 +32,8 @@ export interface RunOptions {
   readonly cache: string;
   readonly signal: AbortSignal;
   readonly say: (text: string) => void;
+  /** Keeps what there is after each section: an interrupted run has not been in vain. */
+  readonly save: (results: Results) => Promise<void>;
 }
 
 const sections: Readonly<Record<SectionName, (bench: Bench) => Promise<void>>> = {
@@ -47,23 +50,22 @@ const sections: Readonly<Record<SectionName, (bench: Bench) => Promise<void>>> =
 
 /** How busy the machine may be when we begin, as the number of runnable processes in the last minute. */
 const calmLoadPerCore = 0.5;
+/** What ran just before, a build say, is forgotten in this time. */
+const longestCalmMs = 120_000;
 
 /**
  * Runs the plan. A section that fails is a reason to call the result invalid, and the others go
- * on; a signal ends the run after everything that was started has been taken away.
+ * on; a signal ends the run, with what was measured until then, after everything that was started has been taken away.
  */
-export async function runBench({ plan, repository, cache, signal, say }: RunOptions): Promise<Results> {
+export async function runBench(options: RunOptions): Promise<Results> {
+  const { plan, repository, cache, signal, say } = options;
   const startedAt = new Date().toISOString();
   const invalid: string[] = [];
   const recorder = new Recorder();
   const owners: Subject[] = [];
   const watch = new LoadWatch((found) => found.pid === process.pid || owners.some((subject) => subject.owns(found)));
-  await sleep(plan.calmMs, signal);
-  const calm = watch.look('before', 0);
   const facts = machine();
-  if (calm !== undefined && calm.loadAverage > calmLoadPerCore * facts.cores) {
-    invalid.push(`the machine was busy before the run: load average ${calm.loadAverage.toFixed(2)}`);
-  }
+  await settle({ plan, watch, invalid, mostLoad: calmLoadPerCore * facts.cores, signal, say });
   await using stack = new AsyncDisposableStack();
   const registry = stack.use(await startRegistry());
   const pause = await pauseImage(registry);
@@ -84,30 +86,47 @@ export async function runBench({ plan, repository, cache, signal, say }: RunOpti
     owners.push(peer);
   }
   const bench: Bench = { plan, repository, registry, husk, peer, recorder, watch, cache, signal, say };
+  const known = { machine: facts, ...(await acceleratorOf(husk)), versions: await versions(repository), pool: 'none' };
+  const soFar = (): Results => resultsOf({ plan, startedAt, invalid, recorder, known, watch });
   watch.look('preparing', 0);
-  for (const name of plan.sections) await runSection(name, bench, invalid);
-  const conditions: Conditions = {
-    machine: facts,
-    ...(await acceleratorOf(husk)),
-    versions: await versions(repository),
-    pool: 'none',
-    load: watch.looks,
-  };
+  for (const name of plan.sections) {
+    await runSection(name, bench, invalid);
+    if (signal.aborted) break;
+    await options.save(soFar());
+  }
+  return soFar();
+}
+
+/** Lets a load die down that was made before, then looks whether there is another. */
+async function settle({
+  plan,
+  watch,
+  invalid,
+  ...wish
+}: Omit<CalmWish, 'longestMs'> & Pick<Bench, 'plan' | 'watch'> & { readonly invalid: string[] }): Promise<void> {
+  const load = await waitForCalm({ ...wish, longestMs: plan.settle ? longestCalmMs : 0 });
+  watch.look('waiting');
+  await sleep(plan.calmMs, wish.signal);
+  watch.look('before', 0);
+  if (load > wish.mostLoad) invalid.push(`the machine was busy before the run: load average ${load.toFixed(2)}`);
+}
+
+function resultsOf(run: {
+  readonly plan: Plan;
+  readonly startedAt: string;
+  readonly invalid: readonly string[];
+  readonly recorder: Recorder;
+  readonly known: Omit<Conditions, 'load'>;
+  readonly watch: LoadWatch;
+}): Results {
+  const { samples, scale, timelines, traces, missing, seconds, explanations } = run.recorder;
   // Building the template is ours, and what strangers did meanwhile touched no figure.
-  const during = watch.looks.filter(({ section }) => section !== 'preparing');
-  invalid.push(...complaints(during));
-  const { samples, scale, timelines, traces, missing } = recorder;
+  const during = run.watch.looks.filter(({ section }) => section !== 'preparing' && section !== 'waiting');
   return {
-    version: resultsVersion,
-    plan: plan.name,
-    startedAt,
-    conditions,
-    invalid,
-    samples,
-    scale,
-    timelines,
-    traces,
-    missing,
+    ...{ version: resultsVersion, plan: run.plan.name, startedAt: run.startedAt },
+    conditions: { ...run.known, load: run.watch.looks },
+    invalid: [...run.invalid, ...complaints(during)],
+    ...{ samples, scale, timelines, traces, missing, seconds, explanations },
   };
 }
 
@@ -116,11 +135,13 @@ async function runSection(name: SectionName, bench: Bench, invalid: string[]): P
   try {
     await sections[name](bench);
   } catch (caught) {
-    bench.signal.throwIfAborted();
-    invalid.push(`section "${name}" failed: ${describeError(caught)}`);
+    const why = bench.signal.aborted ? 'was interrupted' : `failed: ${describeError(caught)}`;
+    invalid.push(`section "${name}" ${why}`);
   }
   bench.watch.look(name, 0);
-  bench.say(`${name}: ${((performance.now() - started) / 1000).toFixed(1)} s`);
+  const seconds = Math.round((performance.now() - started) / 100) / 10;
+  bench.recorder.seconds[name] = seconds;
+  bench.say(`${name}: ${seconds.toFixed(1)} s`);
 }
 
 async function acceleratorOf(husk: HuskSubject): Promise<Pick<Conditions, 'accelerator' | 'acceleratorReason'>> {

@@ -88,7 +88,7 @@ test('a tiny run measures both runtimes, writes everything down, and leaves noth
 
 test('a run that is interrupted takes both runtimes and their pods away', async () => {
   const census = await takeCensus(ofRuns);
-  const { child, said } = start('--only=scale', '--set=scale.pods=50');
+  const { child, said } = start('--only=native,scale', '--set=scale.pods=50');
   const pods = async (): Promise<boolean> =>
     (await takeCensus({ processes: /qemu-system.*husk-bench-|husk-bench-.*qemu-system/ })).get('processes')?.length !==
     0;
@@ -100,6 +100,9 @@ test('a run that is interrupted takes both runtimes and their pods away', async 
   process.kill(-(child.pid ?? 0), 'SIGINT');
   const [code] = await once(child, 'close');
   assert.equal(code, 130, said());
+  const { invalid, samples } = await readResults(join(out, 'results.json'));
+  assert.ok(invalid.includes('section "scale" was interrupted'), invalid.join('; '));
+  assert.ok((samples['native-ready']?.['husk'] ?? []).length > 0, 'what was measured before is kept');
   await assertCensus(census, ofRuns);
   assert.deepEqual(await leftOf(child.pid ?? 0), []);
 });

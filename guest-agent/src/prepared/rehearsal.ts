@@ -12,12 +12,14 @@ import { createContainer } from '../rpc/create-container.ts';
 import { exec } from '../rpc/exec.ts';
 import { removeContainer } from '../rpc/remove-container.ts';
 import { startContainer } from '../rpc/start-container.ts';
+import { stats } from '../rpc/stats.ts';
+import { stopContainer } from '../rpc/stop-container.ts';
 import { preparedSpec } from './plan.ts';
 
 const id = '0';
 const program = '/bin/busybox';
 
-/** Creates, starts, enters and removes a container of the guest's own busybox. Nothing of it is left. */
+/** Creates, starts, enters, measures, stops and removes a container of the guest's own busybox. Nothing of it is left. */
 export async function rehearse(real: Pod): Promise<void> {
   // One of its own, so that nobody hears of its container.
   const pod = new Pod(real);
@@ -34,6 +36,8 @@ export async function rehearse(real: Pod): Promise<void> {
     await createContainer(pod, CreateContainerRequest.decode(CreateContainerRequest.encode(wish()).finish()));
     await startContainer(pod, { containerId: id });
     for (let round = 0; round < 2; round += 1) await exec(pod, silentCall());
+    await stats(pod, { details: false });
+    await stopContainer(pod, { containerId: id, signal: 'KILL', graceMs: 0n, signalOnly: false });
   } finally {
     await removeContainer(pod, { containerId: id });
     for (const file of files) rmSync(file, { force: true });

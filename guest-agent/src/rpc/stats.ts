@@ -13,8 +13,8 @@ export async function stats(pod: Pod, { details }: StatsRequest): Promise<StatsR
 
 async function useOf(pod: Pod, { parts }: Container, details: boolean): Promise<ContainerUse> {
   const { id, cgroup, target } = parts;
-  const [use, writableLayer, processes] = await Promise.all([
-    readUseV2(cgroup),
+  const use = readUseV2(cgroup);
+  const [writableLayer, processes] = await Promise.all([
     pod.written.of(id, containerPlaces(pod.settings, id).upper),
     details ? processDetails(cgroup, target.pid) : undefined,
   ]);

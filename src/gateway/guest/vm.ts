@@ -31,7 +31,6 @@ import { Containers } from './containers.ts';
 import { collectExec } from './exec.ts';
 import { GuestEvents } from './guest-events.ts';
 
-const wasteCheckMs = 1_000;
 const retryMs = 100;
 /** A stream of events that lives this long proves that the link is well. */
 const healthyMs = 2_000;
@@ -78,7 +77,7 @@ export class Vm implements Blamed {
   readonly #streams: VmStreams;
   #events: GuestEvents | undefined;
   #opening: Promise<HelloResponse> | undefined;
-  #meter: NodeJS.Timeout | undefined;
+  #wasteSeen = 0;
   #lost: string | undefined;
   #lostSent = false;
   #execs = 0;
@@ -102,7 +101,6 @@ export class Vm implements Blamed {
   /** Waits for the agent's first answer, then listens to its events. */
   async open(timeoutMs: number, signal: AbortSignal): Promise<HelloResponse> {
     return await this.#deps.blame.run(this, async () => {
-      this.#startMeter();
       const hello = await this.hello(timeoutMs, signal);
       this.#listen().catch((caught: unknown) => this.fail(HuskError.from(caught)));
       return hello;
@@ -243,25 +241,22 @@ export class Vm implements Blamed {
     this.#deps.onNews(this);
   }
 
+  /** To be called each second: the link ends when more came that carries nothing than an honest guest sends. */
+  checkWaste(): void {
+    const now = this.#client.wastedBytes;
+    const fresh = Math.max(0, now - this.#wasteSeen);
+    this.#wasteSeen = Math.max(this.#wasteSeen, now);
+    if (!this.#waste.spend(fresh)) this.fail(protocolError(`${fresh} bytes in a second that carry nothing`));
+  }
+
   /** Ends the link. */
   close(): void {
-    clearInterval(this.#meter);
     this.#closing.abort(
       new HuskError('unavailable', `agent of VM "${this.id.slice(0, 12)}": ${this.#lost ?? 'detached'}`),
     );
     this.#events?.close();
     this.#streams.close();
     this.#client.close();
-  }
-
-  #startMeter(): void {
-    let seen = 0;
-    this.#meter = setInterval(() => {
-      const now = this.#client.wastedBytes;
-      const fresh = Math.max(0, now - seen);
-      seen = Math.max(seen, now);
-      if (!this.#waste.spend(fresh)) this.fail(protocolError(`${fresh} bytes in a second that carry nothing`));
-    }, wasteCheckMs);
   }
 
   /** One stream of events after the other, until the link is given up or closed. */

@@ -11,7 +11,7 @@ export const diskCapacityBytes = 2 ** 40;
 export const consoleBytes = 65_536;
 
 /** Names of QEMU's objects that commands refer to. */
-export const nodes = { layers: 'layers', console: 'console', volumes: 'volumes' } as const;
+export const nodes = { layers: 'layers', console: 'console', volumes: 'volumes', network: 'net' } as const;
 
 export interface ArgvSpec {
   /** An argument of the process that the sweep finds it by. */
@@ -44,10 +44,10 @@ export function qemuArgv(spec: ArgvSpec): [string, ...string[]] {
     ...channels,
     ...agentPort,
     ...disks,
-    ...['-netdev', `tap,id=net,fd=${jailFds.tap}`],
+    ...['-netdev', `tap,id=${nodes.network},fd=${jailFds.tap}`],
     // guest_announce would crash QEMU 7.2 at the device's next reset, because a clone announces nothing:
     // with announce-rounds=0 the timer is freed on load and deleted once more on reset.
-    ...['-device', `virtio-net-pci,netdev=net,mac=${placeholderMac},guest_announce=off,romfile=,addr=0x6`],
+    ...['-device', `virtio-net-pci,netdev=${nodes.network},mac=${placeholderMac},guest_announce=off,romfile=,addr=0x6`],
     ...['-object', 'rng-random,id=rng,filename=/dev/urandom'],
     ...['-device', 'virtio-rng-pci,rng=rng,max-bytes=1024,period=1000,addr=0x7'],
     // A new identity in each process: the guest kernel reseeds its random numbers on it.

@@ -24,6 +24,7 @@ export interface QmpCommands {
   readonly migrate: { readonly uri: string };
   readonly 'migrate-incoming': { readonly uri: string };
   readonly 'ringbuf-read': { readonly device: string; readonly size: number; readonly format: 'base64' };
+  readonly set_link: { readonly name: string; readonly up: boolean };
   readonly 'blockdev-add': Readonly<Record<string, unknown>>;
   readonly 'blockdev-reopen': { readonly options: readonly Readonly<Record<string, unknown>>[] };
   readonly 'blockdev-del': { readonly 'node-name': string };

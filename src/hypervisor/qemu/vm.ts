@@ -6,7 +6,7 @@ import type { Clock } from '../../base/clock.ts';
 import { withDeadline } from '../../base/deadline.ts';
 import { HuskError } from '../../base/errors.ts';
 import type { Log } from '../../base/log.ts';
-import { mark } from '../../base/trace.ts';
+import { mark, span } from '../../base/trace.ts';
 import { jailFiles, jailMessages } from '../../jail/launcher.ts';
 import { type JailedProcess, kill } from '../../jail/process.ts';
 import type { BlockDevice, LayerFile, LayerRange, Vm, VmExit, VmRef } from '../hypervisor.ts';
@@ -25,6 +25,8 @@ export interface VmTools {
 
 const consoleTimeoutMs = 2_000;
 const goneTimeoutMs = 10_000;
+/** It is done within a millisecond; a VM that is stuck is ended instead. */
+const cutOffMs = 1_000;
 /** Enough for a kernel's last words. */
 const tailChars = 8_192;
 
@@ -102,6 +104,10 @@ export class QemuVm implements Vm {
     return plugDisk(this.qmp, { sendfd: this.#sendfd, fdSocket: this.ref.fdSocket }, device, signal);
   }
 
+  async cutOff(): Promise<void> {
+    await this.qmp.execute([{ name: 'set_link', args: { name: nodes.network, up: false } }], cutOffMs);
+  }
+
   async consoleTail(): Promise<string> {
     await this.#readConsole();
     return this.#consoleTail || this.#keptConsole();
@@ -110,9 +116,11 @@ export class QemuVm implements Vm {
   async destroy(): Promise<void> {
     this.#ending = true;
     kill(this.#process);
-    await withDeadline(`end of VM process ${this.ref.pid}`, goneTimeoutMs, undefined, () => this.exited);
+    await span('process gone', () =>
+      withDeadline(`end of VM process ${this.ref.pid}`, goneTimeoutMs, undefined, () => this.exited),
+    );
     this.qmp.close();
-    await removeVmFiles(this.#folders);
+    await span('files gone', () => removeVmFiles(this.#folders));
   }
 
   /** Lets go of the control channel; the VM runs on. */

@@ -3,6 +3,7 @@ import { HuskError } from '../../base/errors.ts';
 import { run } from '../../base/exec.ts';
 import type { JsonObject } from '../../base/shape.ts';
 import { isNamespace, type NamedNamespaces } from '../netns.ts';
+import type { NetworkConfig } from './config.ts';
 import { interfaceName } from './request.ts';
 import { addressesOf, readResult } from './result.ts';
 
@@ -14,6 +15,18 @@ export interface Dress {
   readonly takeAway: () => Promise<void>;
   /** Whether the whole namespace is one. */
   readonly standIn: boolean;
+}
+
+/** Plugins that take away by the pod's id or by the result of ADD (plugins 1.1 to 1.7). */
+const byId = new Set(['bandwidth', 'loopback', 'portmap', 'tuning']);
+/** Plugins that look at the interface's addresses for the rules of masquerading, and for nothing else. */
+const byAddressToMasquerade = new Set(['bridge', 'ptp']);
+
+/** Whether DEL of one of the plugins may look at the addresses of the pod's interface. Unknown ones may. */
+export function looksAtAddresses({ plugins }: Pick<NetworkConfig, 'plugins'>): boolean {
+  return !plugins.every(
+    ({ type, raw }) => byId.has(type) || (byAddressToMasquerade.has(type) && (raw['ipMasq'] ?? false) === false),
+  );
 }
 
 /**

@@ -1,10 +1,15 @@
-/** What pods use: looked at once a second at most, and never waited for longer than a list may take. */
+/** What pods use. Each is looked at once a second at most, and never waited for longer than a list may take. */
 import { withDeadline } from '../../base/deadline.ts';
-import { HuskError } from '../../base/errors.ts';
+import { describeError, HuskError } from '../../base/errors.ts';
+import { Slots } from '../../base/slots.ts';
+import { containerState } from '../container-state.ts';
 import type { SandboxRecord } from '../records.ts';
-import type { PodUse } from '../usage.ts';
+import type { HeldFigures } from '../usage.ts';
 import type { EngineCore } from './core.ts';
+import { type FiguresWish, type Measured, PodFigures } from './pod-figures.ts';
 import { runtimeOf } from './runtimes.ts';
+
+export type { Measured } from './pod-figures.ts';
 
 /** A look is good for so long. */
 const freshMs = 1_000;
@@ -12,75 +17,72 @@ const freshMs = 1_000;
 const answerMs = 2_000;
 /** And after this the look is given up. A pod that was never seen and never failed is waited for so long. */
 const lookMs = 10_000;
-/** Rates are over at least so long. */
-const rateNs = 900_000_000n;
-/** Guests asked at a time. */
-const concurrency = 16;
-
-/** A look at a pod, with the time of it. */
-export interface Measured {
-  readonly use: PodUse;
-  /** Nanoseconds since the epoch. */
-  readonly atNs: bigint;
-  /** Billionths of a processor by container id, the pod's under the empty id; absent at the first look. */
-  readonly nanoCores: ReadonlyMap<string, bigint>;
-}
+/** Pods asked at a time without anybody waiting for it. */
+const askedLater = 2;
+/** Who scrapes metrics does so every minute at least. */
+const detailsMs = 120_000;
 
 interface Entry {
-  last: Measured | undefined;
-  /** The look from which rates are counted. */
-  base: Measured | undefined;
-  lastMs: number;
-  hasDetails: boolean;
+  readonly figures: PodFigures;
   hasFailed: boolean;
-  running: { readonly look: Promise<Measured>; readonly details: boolean } | undefined;
+  /** When somebody last wanted details. */
+  detailsAtMs: number;
+  /** A word of the pod is on its way or in line, for nobody in particular. */
+  isAskedLater: boolean;
+  readonly looks: Set<Look>;
+}
+
+interface Look {
+  readonly details: boolean;
+  readonly mayHold: boolean;
+  readonly startedMs: number;
+  readonly found: Promise<Measured>;
 }
 
 export class StatsService {
   readonly #core: EngineCore;
   readonly #entries = new Map<string, Entry>();
+  readonly #later = new Slots(askedLater);
 
   constructor(core: EngineCore) {
     this.#core = core;
   }
 
   /**
-   * One pod's use.
-   * @param details also what must be asked process by process
+   * One pod's use; the pod itself is asked.
    * @throws HuskError `failed-precondition` for a pod that does not run; what the runtime throws
    */
-  async of(record: SandboxRecord, details: boolean = false): Promise<Measured> {
+  async of(record: SandboxRecord): Promise<Measured> {
     if (record.status.phase !== 'ready') {
       throw new HuskError('failed-precondition', `statistics of pod "${record.id}": it is ${record.status.phase}`);
     }
-    const entry = this.#entry(record.id);
-    if (entry.last !== undefined && this.#isFresh(entry, details)) return entry.last;
-    try {
-      const look = this.#look(record, entry, details);
-      const waitMs = entry.last === undefined && !entry.hasFailed ? lookMs : answerMs;
-      return await withDeadline('statistics of a pod', waitMs, undefined, () => look);
-    } catch (caught) {
-      entry.hasFailed = true;
-      if (entry.last !== undefined) return entry.last;
-      throw HuskError.from(caught, 'stats');
-    }
+    const containers = this.#liveContainers().get(record.id) ?? [];
+    return await this.#answer(record, this.#entry(record.id), { containers, details: false, held: undefined });
   }
 
-  /** Of several pods, those that run and that are or were known; a pod that fails is left out and logged. */
+  /**
+   * Of several pods, those that run and that are or were known; a pod that fails is left out and logged.
+   * @param details also what must be asked process by process
+   */
   async list(records: readonly SandboxRecord[], details: boolean = false): Promise<Map<string, Measured>> {
     this.#prune();
+    const live = this.#liveContainers();
     const found = new Map<string, Measured>();
-    const queue = records.filter(({ status }) => status.phase === 'ready');
-    const worker = async (): Promise<void> => {
-      for (let record = queue.shift(); record !== undefined; record = queue.shift()) {
+    const ready = records.filter(({ status }) => status.phase === 'ready');
+    await Promise.all(
+      ready.map(async (record) => {
+        const entry = this.#entry(record.id);
+        if (details) entry.detailsAtMs = this.#core.clock.monotonicMs();
+        const wish = { containers: live.get(record.id) ?? [], details };
         try {
-          found.set(record.id, await this.of(record, details));
+          const held = entry.figures.held(wish);
+          found.set(record.id, await this.#answer(record, entry, { ...wish, held }));
+          if (entry.figures.wantsWord(this.#core.clock.monotonicMs())) this.#askLater(record, entry);
         } catch (caught) {
           this.#core.log.warn({ sandbox: record.id, err: caught }, 'pod gives no statistics');
         }
-      }
-    };
-    await Promise.all(Array.from({ length: concurrency }, worker));
+      }),
+    );
     return found;
   }
 
@@ -88,47 +90,88 @@ export class StatsService {
     const known = this.#entries.get(id);
     if (known !== undefined) return known;
     const entry = {
-      last: undefined,
-      base: undefined,
-      lastMs: 0,
-      hasDetails: false,
+      figures: new PodFigures(),
       hasFailed: false,
-      running: undefined,
+      detailsAtMs: Number.NEGATIVE_INFINITY,
+      isAskedLater: false,
+      looks: new Set<Look>(),
     };
     this.#entries.set(id, entry);
     return entry;
   }
 
-  #isFresh(entry: Entry, details: boolean): boolean {
-    return this.#core.clock.monotonicMs() - entry.lastMs < freshMs && (entry.hasDetails || !details);
+  /** Waits for a look, but no longer than till two seconds after it began when an older one is known. */
+  async #answer(
+    record: SandboxRecord,
+    entry: Entry,
+    wish: FiguresWish & { readonly held: HeldFigures | undefined },
+  ): Promise<Measured> {
+    const nowMs = this.#core.clock.monotonicMs();
+    const fresh = entry.figures.fresh(nowMs, freshMs, wish);
+    if (fresh !== undefined) return fresh;
+    try {
+      const look = this.#look(record, entry, wish);
+      const longestMs = entry.figures.last === undefined && !entry.hasFailed ? lookMs : answerMs;
+      const waitMs = Math.max(0, look.startedMs + longestMs - nowMs);
+      return await withDeadline('statistics of a pod', waitMs, undefined, () => look.found);
+    } catch (caught) {
+      entry.hasFailed = true;
+      if (entry.figures.last !== undefined) return entry.figures.last;
+      throw HuskError.from(caught, 'stats');
+    }
   }
 
-  /** Those who ask while a look is under way share it. */
-  #look(record: SandboxRecord, entry: Entry, details: boolean): Promise<Measured> {
-    if (entry.running !== undefined && (entry.running.details || !details)) return entry.running.look;
+  /** Those who ask while such a look is under way share it. */
+  #look(
+    record: SandboxRecord,
+    entry: Entry,
+    { details, held }: { readonly details: boolean; readonly held: HeldFigures | undefined },
+  ): Look {
+    const mayHold = held !== undefined;
+    const shared = [...entry.looks].find((look) => look.mayHold === mayHold && (look.details || !details));
+    if (shared !== undefined) return shared;
     const runtime = runtimeOf(this.#core.runtimes, record.runtime);
-    const look = withDeadline('statistics of a pod', lookMs, undefined, (signal) =>
-      runtime.stats(record, { details }, signal),
-    ).then((use) => this.#keep(entry, use, details));
-    const running = { look, details };
-    entry.running = running;
-    const over = (): void => {
-      if (entry.running === running) entry.running = undefined;
-    };
-    look.then(over, over);
+    const found = withDeadline('statistics of a pod', lookMs, undefined, (signal) =>
+      runtime.stats(record, { details, held }, signal),
+    ).then((use) => {
+      const { clock } = this.#core;
+      entry.hasFailed = false;
+      return entry.figures.keep(use, details, clock.wallNs(), clock.monotonicMs());
+    });
+    const look = { details, mayHold, startedMs: this.#core.clock.monotonicMs(), found };
+    entry.looks.add(look);
+    const over = (): void => void entry.looks.delete(look);
+    found.then(over, over);
     return look;
   }
 
-  #keep(entry: Entry, use: PodUse, details: boolean): Measured {
-    const atNs = this.#core.clock.wallNs();
-    const { base } = entry;
-    const measured = { use, atNs, nanoCores: ratesSince(base, use, atNs, entry.last?.nanoCores) };
-    entry.last = measured;
-    entry.lastMs = this.#core.clock.monotonicMs();
-    entry.hasDetails = details;
-    entry.hasFailed = false;
-    if (base === undefined || atNs - base.atNs >= rateNs || atNs < base.atNs) entry.base = measured;
-    return measured;
+  /** A new word for the next list: what the pod said last is about to be too old. */
+  #askLater(record: SandboxRecord, entry: Entry): void {
+    if (entry.isAskedLater) return;
+    entry.isAskedLater = true;
+    const ask = async (): Promise<void> => {
+      if (this.#core.store.findSandbox(record.id)?.status.phase !== 'ready') return;
+      const details = this.#core.clock.monotonicMs() - entry.detailsAtMs < detailsMs;
+      await this.#look(record, entry, { details, held: undefined }).found;
+    };
+    void this.#later
+      .run(ask)
+      .catch((caught: unknown) => {
+        this.#core.log.debug({ sandbox: record.id, error: describeError(caught) }, 'pod was asked in vain');
+      })
+      .finally(() => (entry.isAskedLater = false));
+  }
+
+  /** Containers of which figures are expected, by pod. */
+  #liveContainers(): Map<string, string[]> {
+    const live = new Map<string, string[]>();
+    for (const { id, sandboxId, status } of this.#core.store.containers()) {
+      if (status.intended || status.removing || containerState(status) === 'exited') continue;
+      const ids = live.get(sandboxId);
+      if (ids === undefined) live.set(sandboxId, [id]);
+      else ids.push(id);
+    }
+    return live;
   }
 
   /** Pods that are gone are forgotten. */
@@ -137,26 +180,4 @@ export class StatsService {
       if (this.#core.store.findSandbox(id) === undefined) this.#entries.delete(id);
     }
   }
-}
-
-/** Rates since the base, or those known before when the base is too near. */
-function ratesSince(
-  base: Measured | undefined,
-  use: PodUse,
-  atNs: bigint,
-  before: ReadonlyMap<string, bigint> | undefined,
-): ReadonlyMap<string, bigint> {
-  if (base === undefined || atNs - base.atNs < rateNs) return before ?? new Map();
-  const elapsedNs = atNs - base.atNs;
-  const rates = new Map<string, bigint>();
-  const add = (id: string, now: bigint | undefined, then: bigint | undefined): void => {
-    // A counter that went back began anew.
-    if (now !== undefined && then !== undefined && now >= then)
-      rates.set(id, ((now - then) * 1_000_000_000n) / elapsedNs);
-  };
-  add('', use.pod.cpu?.usageNs, base.use.pod.cpu?.usageNs);
-  for (const [id, { cgroup }] of use.containers) {
-    add(id, cgroup?.cpu?.usageNs, base.use.containers.get(id)?.cgroup?.cpu?.usageNs);
-  }
-  return rates;
 }

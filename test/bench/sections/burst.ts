@@ -1,9 +1,11 @@
 /** Many pods asked for at once. */
-import { type Bench, inTurns, type Pod, pull, removeAll, startPod } from '../bench.ts';
+import { callTreeText } from '../../../src/cli/call-tree.ts';
+import { type Bench, inTurns, type Pod, pull, readyMs, removeAll, startPod } from '../bench.ts';
 import { freshImage } from '../images.ts';
 import { loopDelays } from '../loop-delay.ts';
 import { histogramQuantile } from '../stats.ts';
 import type { Subject } from '../subjects/subject.ts';
+import { callsOf } from './traces.ts';
 
 export async function measureBurst(bench: Bench): Promise<void> {
   const image = await freshImage(bench.registry, 'burst');
@@ -21,12 +23,15 @@ export async function measureBurst(bench: Bench): Promise<void> {
 }
 
 async function burst(bench: Bench, subject: Subject, image: string): Promise<void> {
-  const { recorder, plan, signal } = bench;
+  const { recorder, plan, signal, husk } = bench;
   const count = plan.burst.pods;
   const started = performance.now();
   const made = await Promise.allSettled(Array.from({ length: count }, () => startPod(subject, { image }, signal)));
   const seconds = (performance.now() - started) / 1000;
   const pods = made.flatMap((result): Pod[] => (result.status === 'fulfilled' ? [result.value] : []));
+  const slowest = pods.toSorted((a, b) => readyMs(a) - readyMs(b)).at(-1);
+  if (subject === husk && slowest !== undefined)
+    recorder.explain('burst', callTreeText(await callsOf(subject, slowest)));
   await removeAll(subject, pods);
   signal.throwIfAborted();
   const failed = made.find((result) => result.status === 'rejected');

@@ -31,9 +31,12 @@ async function samplePod(bench: Bench, subject: Subject, image: string, counts: 
   add('exec-first', first);
   add('tti', readyMs(pod) + first);
   for (let call = 0; call < plan.execs; call += 1) add('exec', await execTrue(subject, pod));
-  if (counts && subject === husk) {
-    recorder.timelines.push(await timelineOf(subject, pod));
+  if (counts && subject === husk) recorder.timelines.push(await timelineOf(subject, pod));
+  const { stopMs, removeMs } = await removePod(subject, pod, async () => {
+    if (!counts || subject !== husk) return;
     recorder.traces.push({ podId: pod.id, readyMs: readyMs(pod), calls: await callsOf(subject, pod) });
-  }
-  add('stop-remove', await removePod(subject, pod));
+  });
+  add('stop', stopMs);
+  add('remove', removeMs);
+  add('stop-remove', stopMs + removeMs);
 }

@@ -1,7 +1,9 @@
 /** A big image, from a registry on loopback to mountable layers. */
 import { ImageSpec } from '../../../src/gen/cri/v1/api.ts';
 import { type Bench, inTurns, pull, timed } from '../bench.ts';
+import { explainCpu } from '../explain.ts';
 import { bigImages } from '../images.ts';
+import { readProcesses } from '../processes.ts';
 
 export async function measurePull(bench: Bench): Promise<void> {
   const { plan, recorder, registry, cache, say, signal } = bench;
@@ -15,7 +17,11 @@ export async function measurePull(bench: Bench): Promise<void> {
         ['pull-shared', images.shared],
       ] as const) {
         signal.throwIfAborted();
-        recorder.add(metric, subject.name, (await timed(() => pull(subject, image))).ms / 1000);
+        const before = readProcesses();
+        const { ms } = await timed(() => pull(subject, image));
+        recorder.add(metric, subject.name, ms / 1000);
+        if (subject === bench.husk)
+          recorder.explain(metric, explainCpu(before, readProcesses(), subject.processes().management, ms));
         bench.watch.look('pull');
       }
       for (const image of [images.first, images.shared]) {

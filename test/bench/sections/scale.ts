@@ -5,6 +5,7 @@
  */
 import { sleep } from '../../../src/base/deadline.ts';
 import { HuskError } from '../../../src/base/errors.ts';
+import { callTreeText } from '../../../src/cli/call-tree.ts';
 import {
   ListContainerStatsRequest,
   ListContainersRequest,
@@ -13,14 +14,18 @@ import {
 } from '../../../src/gen/cri/v1/api.ts';
 import { takeCensus } from '../../helpers/census.ts';
 import { type Bench, execTrue, inTurns, type Pod, pull, readyMs, removeAll, startPod, timed } from '../bench.ts';
+import { explainCpu, explainMemory } from '../explain.ts';
 import { freshImage } from '../images.ts';
 import { availableBytes, memoryOf, readProcesses } from '../processes.ts';
 import { median, slope } from '../stats.ts';
 import type { Subject } from '../subjects/subject.ts';
+import { callsOf } from './traces.ts';
 
 const megabyte = 1_000_000;
 /** Memory that is freed late must not be counted on the next pod. */
 const settleMs = 50;
+/** Reads of each kind that do not count. */
+const warmReads = 20;
 /** Pods at each end that are compared. */
 const mostAtAnEnd = 10;
 
@@ -73,29 +78,38 @@ async function grow(bench: Bench, subject: Subject, image: string, pods: Pod[]):
   const end = Math.max(1, Math.min(mostAtAnEnd, Math.floor(ready.length / 3)));
   recorder.add('scale', subject.name, median(ready.slice(-end)) / median(ready.slice(0, end)));
   recorder.add('memory', subject.name, -slope(available) / megabyte);
+  if (subject !== bench.husk) return;
+  const [first, last] = [pods.at(0), pods.at(-1)];
+  if (first === undefined || last === undefined) return;
+  const [one, other] = [await callsOf(subject, first), await callsOf(subject, last)];
+  recorder.explain('scale', `The first pod:\n${callTreeText(one)}\nThe last pod:\n${callTreeText(other)}`);
 }
 
 /** CPU time of all its processes over a while in which nobody asks anything. */
-async function idle({ plan, recorder, signal, watch }: Bench, subject: Subject, live: number): Promise<void> {
+async function idle({ plan, recorder, signal, watch, husk }: Bench, subject: Subject, live: number): Promise<void> {
   await sleep(Math.min(2_000, plan.scale.idleMs), signal);
   watch.look('scale');
-  const before = cpuOf(subject);
+  const before = readProcesses();
   const { ms } = await timed(() => sleep(plan.scale.idleMs, signal));
-  const used = cpuOf(subject) - before;
-  recorder.add('idle', subject.name, (100 * used) / ms / live);
+  const now = readProcesses();
+  const { management, workload } = subject.processes();
+  const ours = [...management, ...workload];
+  const cpuOf = (processes: typeof now): number =>
+    ours.reduce((sum, pid) => sum + (processes.get(pid)?.ownCpuMs ?? 0), 0);
+  recorder.add('idle', subject.name, (100 * (cpuOf(now) - cpuOf(before))) / ms / live);
+  if (subject === husk) recorder.explain('idle', explainCpu(before, now, ours, ms));
   watch.look('idle');
 }
 
-function cpuOf(subject: Subject): number {
-  const processes = readProcesses();
+function footprint({ recorder, husk }: Bench, subject: Subject): void {
   const { management, workload } = subject.processes();
-  return [...management, ...workload].reduce((sum, pid) => sum + (processes.get(pid)?.ownCpuMs ?? 0), 0);
-}
-
-function footprint({ recorder }: Bench, subject: Subject): void {
-  const { rssBytes, pssBytes } = memoryOf(subject.processes().management);
+  const { rssBytes, pssBytes } = memoryOf(management);
   recorder.add('footprint', subject.name, rssBytes / megabyte);
   recorder.add('footprint-pss', subject.name, pssBytes / megabyte);
+  if (subject !== husk) return;
+  const processes = readProcesses();
+  recorder.explain('footprint', explainMemory(processes, management));
+  recorder.explain('memory', explainMemory(processes, [...management, ...workload]));
 }
 
 async function reads(
@@ -122,10 +136,17 @@ async function reads(
       if (subject === husk) recorder.miss(metric, failure);
       continue;
     }
+    // A kubelet polls for days: neither runtime nor this client is to be measured while it compiles its code.
+    for (let index = 1; index < warmReads; index += 1) await call(index);
+    const [before, startedMs] = [readProcesses(), performance.now()];
     for (let index = 0; index < plan.scale.reads; index += 1) {
       signal.throwIfAborted();
       recorder.add(metric, subject.name, (await timed(() => call(index))).ms);
     }
+    if (subject !== husk) continue;
+    const { management, workload } = subject.processes();
+    const elapsedMs = performance.now() - startedMs;
+    recorder.explain(metric, explainCpu(before, readProcesses(), [...management, ...workload], elapsedMs));
   }
   watch.look('reads');
 }

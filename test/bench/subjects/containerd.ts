@@ -11,7 +11,7 @@ import { run } from '../../../src/base/exec.ts';
 import { ListContainersRequest, ListPodSandboxRequest } from '../../../src/gen/cri/v1/api.ts';
 import { type Cri, connectCri } from '../../helpers/cri.ts';
 import { writeBridgeConfig, writeMirrors } from '../../helpers/daemon.ts';
-import { commandOf, descendantsOf, type Process, readProcesses } from '../processes.ts';
+import { descendantsOf, ownedBy, type Process, readProcesses } from '../processes.ts';
 import type { Subject, SubjectProcesses } from './subject.ts';
 
 export interface ContainerdOptions {
@@ -38,7 +38,7 @@ export async function startContainerd({ registry, pauseImage, subnet }: Containe
   await writeFile(join(folder, 'config.toml'), configText(folder, socket, pauseImage));
   const child = await launch(folder);
   const cri = connectCri(socket);
-  const owns = (found: Process): boolean => commandOf(found.pid).includes(folder);
+  const owns = ownedBy({ mark: folder, session: child.pid as number });
   const stop = async (): Promise<void> => {
     // Only who answers can take its pods away; the rest happens in any case.
     const left = await removePods(cri).then(

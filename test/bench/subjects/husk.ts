@@ -6,7 +6,7 @@ import { dirname, join } from 'node:path';
 import { run } from '../../../src/base/exec.ts';
 import { freePort } from '../../fixtures/registry.ts';
 import { startDaemon } from '../../helpers/daemon.ts';
-import { commandOf, descendantsOf, type Process, readProcesses } from '../processes.ts';
+import { descendantsOf, ownedBy, type Process, readProcesses } from '../processes.ts';
 import type { Subject, SubjectProcesses } from './subject.ts';
 
 export interface HuskOptions {
@@ -44,7 +44,7 @@ export async function startHusk({ registry, template, templateCache }: HuskOptio
     throw caught;
   });
   if (template) await keep(templates, templateCache);
-  const owns = (found: Process): boolean => commandOf(found.pid).includes(folder);
+  const owns = ownedBy({ mark: folder, session: daemon.pid });
   return {
     name: template ? 'husk' : 'cold boot',
     cri: daemon.cri,
