@@ -388,7 +388,8 @@ static _Noreturn void supervise(const char *exits, struct child *children, size_
  * functions are each their own, so only what runs very often is compiled, and nothing is thrown away that
  * would have to be compiled anew (docs/adr/0060).
  */
-static char *emulated_agent[] = { LIBRARY "node", "--no-sparkplug", "--no-flush-bytecode",
+static char *emulated_agent[] = { LIBRARY "node", "--no-sparkplug", "--no-flush-bytecode", "--no-memory-reducer",
+	"--regexp-interpret-all",
 	"--invocation-count-for-maglev=20000", "--invocation-count-for-maglev-osr=20000",
 	"--invocation-count-for-turbofan=60000", "--invocation-count-for-osr=10000",
 	"--invocation-count-for-early-optimization=20000", LIBRARY "agent.mjs", NULL };

@@ -353,26 +353,33 @@ static int op_bindat(char **arg)
 
 /* ---- inside a container's mount namespace ---- */
 
-/* Runs in a child, so that this process never has to find its way back. Gives 0, or -1 and errno. */
 struct inside {
 	const char *pid;
 	int tree;
 	const char *target, *folder;
 };
 
+/*
+ * Goes there and comes back; a child for each mount took longer than all mounts. The container runs nothing of a
+ * tenant's yet, and a process that did not find back would be of no use to anybody: it ends. Gives 0, or -1 and errno.
+ */
 static int run_inside(int (*work)(const struct inside *), const struct inside *what)
 {
-	int status = 0;
-	pid_t child = fork();
-	if (child == 0) {
-		char path[64];
-		snprintf(path, sizeof path, "/proc/%s/ns/mnt", what->pid);
-		int ns = open(path, O_RDONLY | O_CLOEXEC);
-		_exit(ns >= 0 && setns(ns, CLONE_NEWNS) == 0 && work(what) == 0 ? 0 : errno);
+	char path[64];
+	snprintf(path, sizeof path, "/proc/%s/ns/mnt", what->pid);
+	int home = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
+	int there = home < 0 ? -1 : open(path, O_RDONLY | O_CLOEXEC), code = errno;
+	if (there >= 0) {
+		mode_t mask = umask(022);
+		code = setns(there, CLONE_NEWNS) == 0 && work(what) == 0 ? 0 : errno;
+		if (setns(home, CLONE_NEWNS) != 0)
+			_exit(1);
+		umask(mask);
+		close(there);
 	}
-	if (child < 0 || waitpid(child, &status, 0) != child)
-		return -1;
-	return status == 0 ? 0 : fail(WIFEXITED(status) ? WEXITSTATUS(status) : ECHILD);
+	if (home >= 0)
+		close(home);
+	return code == 0 ? 0 : fail(code);
 }
 
 /* A mount point for the tree; what lies in /dev is still the runtime's own. */
@@ -381,7 +388,6 @@ static int make_in_dev(const struct inside *what)
 	struct stat st;
 	if (strncmp(what->target, "/dev/", 5) != 0)
 		return fail(ENOENT);
-	umask(022);
 	if (fstat(what->tree, &st) != 0 || S_ISDIR(st.st_mode))
 		return mkdir(what->target, 0755);
 	int fd = open(what->target, O_CREAT | O_EXCL | O_RDONLY | O_CLOEXEC, 0755);
@@ -397,15 +403,21 @@ static int attach(const struct inside *what)
 		at = open_in(AT_FDCWD, what->target, flags, resolve);
 	if (at < 0)
 		return -1;
-	return (int)syscall(SYS_move_mount, what->tree, "", at, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH);
+	int flag = MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH;
+	int result = (int)syscall(SYS_move_mount, what->tree, "", at, "", flag), code = errno;
+	close(at);
+	return result == 0 ? 0 : fail(code);
 }
 
 static int attach_to_proc(const struct inside *what)
 {
 	struct statfs fs;
 	int at = open_in(AT_FDCWD, what->target, O_PATH | O_NOFOLLOW, RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS);
-	if (at < 0 || fstatfs(at, &fs) != 0)
-		return -1;
+	int looked = at < 0 ? -1 : fstatfs(at, &fs), code = errno;
+	if (at >= 0)
+		close(at);
+	if (looked != 0)
+		return fail(code);
 	return fs.f_type == PROC_SUPER_MAGIC ? attach(what) : fail(EXDEV);
 }
 
@@ -523,23 +535,30 @@ static int make_folders(const char *path)
 	return 0;
 }
 
+/* Makes AFTER the root; BEFORE was it. */
+static int change_root(int before, int after)
+{
+	if (fchdir(after) != 0 || syscall(SYS_pivot_root, ".", ".") != 0)
+		return -1;
+	return fchdir(before) != 0 || umount2(".", 2 /* MNT_DETACH */) != 0 || chdir("/") != 0 ? -1 : 0;
+}
+
 /* Puts the tree in the place of the root, with what is mounted in /proc, /dev and /sys taken along. */
 static int take_root(const struct inside *what)
 {
 	static const char *const kept[][2] = { { "/proc", "/root/proc" }, { "/dev", "/root/dev" }, { "/sys", "/root/sys" } };
-	umask(022);
 	if (syscall(SYS_move_mount, what->tree, "", AT_FDCWD, "/root", MOVE_MOUNT_F_EMPTY_PATH) != 0)
 		return -1;
 	for (size_t i = 0; i < sizeof kept / sizeof *kept; i++)
 		if (mount(kept[i][0], kept[i][1], NULL, MOUNT_MOVE, NULL) != 0)
 			return -1;
 	int before = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC), after = open("/root", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (before < 0 || after < 0 || fchdir(after) != 0 || syscall(SYS_pivot_root, ".", ".") != 0)
-		return -1;
-	if (fchdir(before) != 0 || umount2(".", 2 /* MNT_DETACH */) != 0 || chdir("/") != 0)
-		return -1;
+	int result = before < 0 || after < 0 ? -1 : change_root(before, after), code = errno;
+	for (int *fd = (int[]){ before, after, -2 }; *fd != -2; fd++)
+		if (*fd >= 0)
+			close(*fd);
 	/* Before the root may become read-only, as runC does. */
-	return make_folders(what->folder);
+	return result == 0 ? make_folders(what->folder) : fail(code);
 }
 
 /*

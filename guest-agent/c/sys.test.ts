@@ -2,14 +2,25 @@
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, readdirSync, statSync, symlinkSync, unlinkSync, writeFileSync, writeSync } from 'node:fs';
+import {
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  statSync,
+  symlinkSync,
+  unlinkSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import { access, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, test } from 'node:test';
 import fc from 'fast-check';
+import { sleep } from '../../src/base/deadline.ts';
 import { silentLog } from '../../src/base/log.ts';
-import { encodeBatch, op, type SysResult, tryOp } from '../../src/guest/sys-batch.ts';
+import { encodeBatch, op, type SysOp, type SysResult, tryOp } from '../../src/guest/sys-batch.ts';
 import { closeWriters, FifoPool, type OpenFifo } from '../src/fifos.ts';
 import { OutputStream, ringBytes } from '../src/output-stream.ts';
 import { SysHelper } from '../src/sys-helper.ts';
@@ -100,6 +111,36 @@ test('a file of a hostile tree is read inside the tree, when it is a regular one
     results.map(({ ok, bytes }) => (ok ? bytes.toString() : 'refused')),
     ['inside', 'inside', 'inside', ...Array<string>(8).fill('refused')],
   );
+});
+
+test('what is mounted inside a container is there alone, and the program is where it was', {
+  skip: process.getuid?.() !== 0,
+}, async () => {
+  for (const name of ['source', 'target']) mkdirSync(join(folder, name));
+  writeFileSync(join(folder, 'source/file'), 'shown');
+  const container = spawn('unshare', ['--mount', 'sleep', '60'], { stdio: 'ignore' });
+  try {
+    const space = (pid: number | 'self'): string => readlinkSync(`/proc/${pid}/ns/mnt`);
+    const pid = container.pid as number;
+    while (space(pid) === space('self')) await sleep(5);
+    const bind = (target: string): SysOp =>
+      tryOp('bindinto', String(pid), join(folder, 'source'), join(folder, target), 'ro');
+    const results = await sys.run([
+      bind('none'),
+      bind('target'),
+      op('read', join(folder, 'source'), 'file', '10'),
+      op('write', join(folder, 'ours'), '511', ''),
+    ]);
+    assert.deepEqual(
+      results.map(({ ok }) => ok),
+      [false, true, true, true],
+    );
+    assert.equal(readFileSync(`/proc/${pid}/root${folder}/target/file`, 'latin1'), 'shown');
+    assert.deepEqual(readdirSync(join(folder, 'target')), []);
+    assert.equal(statSync(join(folder, 'ours')).mode & 0o777, 0o777);
+  } finally {
+    container.kill('SIGKILL');
+  }
 });
 
 test('bytes that are no batch are answered with a failure or end the program, and never crash it', () => {

@@ -23,8 +23,10 @@ export interface ContainerParts {
   readonly mounts: readonly VolumeMount[];
   /** Directory of its cgroup. */
   readonly cgroup: string;
-  /** Where its bundle lies. */
+  /** Its files of ours. */
   readonly folder: string;
+  /** The folder that the OCI runtime made it from: the same one, or a prepared container's. */
+  readonly bundle: string;
   readonly stdout: OutputStream;
   readonly stderr: OutputStream;
   readonly input: ContainerInput | undefined;

@@ -1,13 +1,14 @@
 /** A container as the OCI runtime creates it: the process waits, its streams are ours. */
-import { closeSync } from 'node:fs';
+import { closeSync, rmSync } from 'node:fs';
 import type { UndoStack } from '../../src/base/undo.ts';
 import type { CreateContainerRequest } from '../../src/gen/agent/v1/agent.ts';
+import { op, type SysOp } from '../../src/guest/sys-batch.ts';
 import type { OciSpec } from '../../src/oci/runtime-spec.ts';
 import { killCgroup } from './cgroup.ts';
 import { type ContainerStreams, openStdio } from './container-stdio.ts';
 import type { ExecTarget } from './exec-request.ts';
 import type { ProcessExit } from './exits.ts';
-import { containerPlaces } from './places.ts';
+import { containerPlaces, podPlaces } from './places.ts';
 import type { Pod } from './pod.ts';
 
 /** A container that was created and not started. */
@@ -19,6 +20,8 @@ export interface Created {
   readonly exit: Promise<ProcessExit>;
   /** Directory of its cgroup. */
   readonly cgroup: string;
+  /** The folder that the OCI runtime made it from; to be removed with it. */
+  readonly bundle: string;
   /** Lets the process run its program. @param ended resolves when it has ended */
   readonly start: (ended: Promise<void>) => Promise<void>;
 }
@@ -35,14 +38,14 @@ export async function createdByRuntime(
   const cgroup = `${pod.settings.cgroupRoot}${spec.linux.cgroupsPath}`;
   const stdio = await openStdio(pod, request);
   undo.add('output', () => stdio.close());
-  addUndo(pod, undo, { cgroup, runtimeId: id, folder });
+  addUndo(pod, undo, { cgroup, runtimeId: id, bundle: folder });
   return pod.exits.expect(async () => {
     try {
       const { descriptors, consoleSocket } = stdio;
       const target = await pod.runtime.create(id, folder, { spec, stdio: descriptors, consoleSocket });
       const start = (ended: Promise<void>): Promise<void> => pod.runtime.start(id, folder, ended);
       const exit = pod.exits.exitOf(target.pid);
-      return { target, streams: stdio.streams, release: () => undefined, exit, cgroup, start };
+      return { target, streams: stdio.streams, release: () => undefined, exit, cgroup, bundle: folder, start };
     } finally {
       stdio.handOver();
     }
@@ -58,14 +61,21 @@ export function once(fd: number): () => void {
   };
 }
 
+/** Every clone has the template's boot id in its kernel: containers see one of their own. */
+export function showBootId(pod: Pod, { pid }: Pick<ExecTarget, 'pid'>): SysOp {
+  const { bootIdFile } = podPlaces(pod.settings);
+  return op('procfile', String(pid), bootIdFile, '/proc/sys/kernel/random/boot_id');
+}
+
 /** Takes a container away again. */
 export function addUndo(
   pod: Pod,
   undo: UndoStack,
-  made: { readonly cgroup: string; readonly runtimeId: string; readonly folder: string },
+  made: { readonly cgroup: string; readonly runtimeId: string; readonly bundle: string },
 ): void {
   undo.add('runtime', async () => {
     killCgroup(made.cgroup);
-    await pod.runtime.delete(made.runtimeId, made.folder);
+    await pod.runtime.delete(made.runtimeId, made.bundle);
+    rmSync(made.bundle, { recursive: true, force: true });
   });
 }

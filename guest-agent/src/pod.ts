@@ -50,15 +50,15 @@ export class Pod {
   readonly shifted: ShiftedLayers;
   /** Absent with another OCI runtime than runC. */
   prepared: PreparedContainers | undefined;
-  /** A container is made although there is no pod: in the template. */
-  rehearsing = false;
   #configured: ConfiguredPod | undefined;
   #pause: Promise<number> | undefined;
   #ids: PodIds | undefined;
   #layers: LayerTable | undefined;
   #consoles = 0;
 
-  constructor(parts: PodParts) {
+  /** @param configured known already: of a pod that is only rehearsed */
+  constructor(parts: PodParts, configured?: ConfiguredPod) {
+    this.#configured = configured;
     this.settings = parts.settings;
     this.sys = steppedSys(parts.sys);
     this.exits = parts.exits;
@@ -105,7 +105,7 @@ export class Pod {
     }
   }
 
-  /** The layers disk is looked for late: in the template it must not be touched. */
+  /** Found by its name in /sys: in the template the disk itself must not be touched. */
   get layers(): LayerTable {
     this.#layers ??= new LayerTable(
       this.settings.disks?.layers ?? findDisk('layers'),

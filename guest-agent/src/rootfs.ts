@@ -1,5 +1,6 @@
 /** A container's root file system: its layers below, a writable folder on the data disk above. */
-import { mkdir, rm } from 'node:fs/promises';
+import { mkdirSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
 import { sleep } from '../../src/base/deadline.ts';
 import { HuskError } from '../../src/base/errors.ts';
 import type { Layer } from '../../src/gen/agent/v1/agent.ts';
@@ -20,8 +21,7 @@ const maxOptionBytes = 4095;
 /** Mounts the layers and the overlay, and reads the image's user files, in one batch. `unmountRoot` takes it back. */
 export async function mountRoot(pod: Pod, id: string, layers: readonly Layer[]): Promise<UserFiles> {
   const places = containerPlaces(pod.settings, id);
-  for (const folder of [places.upper, places.work, places.rootfs])
-    await mkdir(folder, { recursive: true, mode: 0o755 });
+  for (const folder of [places.upper, places.work, places.rootfs]) mkdirSync(folder, { recursive: true, mode: 0o755 });
   const owner = pod.ids?.root;
   return pod.locks.run('layers', async () => {
     const plan = pod.layers.take(layers);
@@ -82,7 +82,7 @@ async function unmount(pod: Pod, id: string, layers: readonly Layer[]): Promise<
 }
 
 /** Overlayfs takes the uppermost layer first. An image without layers is an empty root. */
-function overlay(
+export function overlay(
   folders: readonly string[],
   places: { readonly rootfs: string; readonly upper: string; readonly work: string },
   shifted: string | undefined,

@@ -9,17 +9,31 @@ import { dirname } from 'node:path';
  * @param mode permission bits of the new file, e.g. 0o600
  */
 export async function writeFileAtomic(path: string, data: string | Uint8Array, mode: number): Promise<void> {
+  await replace(path, data, mode, (file) => file.sync());
+  await syncFolder(dirname(path));
+}
+
+/** Replaces a file as a reader sees it. For what ends with the machine: after a loss of power it may be empty. */
+export async function replaceFile(path: string, data: string | Uint8Array, mode: number): Promise<void> {
+  await replace(path, data, mode, async () => undefined);
+}
+
+async function replace(
+  path: string,
+  data: string | Uint8Array,
+  mode: number,
+  beforeRename: (file: FileHandle) => Promise<void>,
+): Promise<void> {
   const temporary = `${path}.${randomBytes(6).toString('hex')}.tmp`;
   try {
     await using file = await open(temporary, 'wx', mode);
     await file.writeFile(data);
-    await file.sync();
+    await beforeRename(file);
   } catch (caught) {
     await unlink(temporary).catch(() => undefined);
     throw caught;
   }
   await rename(temporary, path);
-  await syncFolder(dirname(path));
 }
 
 async function syncFolder(path: string): Promise<void> {

@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { sleep } from './deadline.ts';
 import { annotate, graft, mark, span, type Trace, traced } from './trace.ts';
@@ -87,4 +89,14 @@ test('what another machine did is put into the middle of the span around it', as
   const left = call!.startMs - around!.startMs;
   assert.ok(Math.abs(around!.endMs - call!.endMs - left) < 5 && left > 5, JSON.stringify(trace.spans));
   assert.equal((mounts!.startMs - call!.startMs).toFixed(3), '1.000');
+});
+
+test('the first trace of a process loads no module: a clone of a VM would compile it in the middle of a call', () => {
+  const program = `
+    const { traced } = await import(process.argv[1]);
+    const before = new Set(process.moduleLoadList);
+    await traced('call', undefined, () => undefined, async () => undefined);
+    console.log(JSON.stringify(process.moduleLoadList.filter((name) => !before.has(name))));`;
+  const args = ['--input-type=module', '--eval', program, join(import.meta.dirname, 'trace.ts')];
+  assert.deepEqual(JSON.parse(execFileSync(process.execPath, args, { encoding: 'utf8' })), []);
 });

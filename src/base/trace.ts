@@ -7,6 +7,8 @@
  */
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { randomBytes } from 'node:crypto';
+// Named, and not the global: that one loads its modules at the first use, in the middle of a clone's first call.
+import { performance } from 'node:perf_hooks';
 
 /** One stretch of time of a trace. Times are milliseconds since the trace began, of the monotonic clock. */
 export interface Span {

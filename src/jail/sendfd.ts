@@ -10,28 +10,32 @@ const maxSetNumber = 1_000_000;
 
 /**
  * Opens files read-only, without following a link in the last place, and gives QEMU each in a
- * descriptor set of its own.
+ * descriptor set of its own: for QEMU the first file is `/dev/fdset/<firstSet>`, the next one that with the next number.
  *
- * @returns the number of each set: the file is `/dev/fdset/<number>` for QEMU
+ * @param firstSet with all numbers after it never used before: QEMU adds to a set that is there
  * @throws HuskError `internal`, `data-loss` when QEMU's answer makes no sense
  */
 export async function sendFiles(
   sendfd: string,
   fdSocket: string,
-  paths: readonly string[],
+  files: { readonly firstSet: number; readonly paths: readonly string[] },
   signal?: AbortSignal,
-): Promise<number[]> {
-  const output = await run(sendfd, [fdSocket, 'add-fd', ...paths], { timeoutMs, signal, stage: 'send-files' });
+): Promise<void> {
+  const { firstSet, paths } = files;
+  const args = [fdSocket, 'add-fd', String(firstSet), ...paths];
+  const output = await run(sendfd, args, { timeoutMs, signal, stage: 'send-files' });
   const sets = output.trim().split('\n').map(setNumber);
-  if (sets.length !== paths.length || new Set(sets).size !== sets.length) {
-    throw new HuskError('data-loss', `send ${paths.length} files to QEMU: it answered with ${sets.length} sets`);
+  if (sets.length !== paths.length || sets.some((set, index) => set !== firstSet + index)) {
+    throw new HuskError(
+      'data-loss',
+      `send ${paths.length} files to QEMU as sets from ${firstSet}: it answered with ${sets.length} sets from ${sets[0]}`,
+    );
   }
-  return sets;
 }
 
 /**
  * Opens a block device, for writing where asked, and gives it to QEMU.
- * @returns as {@link sendFiles}
+ * @returns the number of its descriptor set, which QEMU chooses: for it the device is `/dev/fdset/<number>`
  * @throws HuskError `internal`, `data-loss` when QEMU's answer makes no sense
  */
 export async function sendDisk(

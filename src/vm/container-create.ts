@@ -1,5 +1,7 @@
 /** CreateContainer in a VM pod: layers into the VM, the spec, the log, then one agent call. */
-import { undoing } from '../base/undo.ts';
+import { bothOrNeither } from '../base/both-or-neither.ts';
+import { span } from '../base/trace.ts';
+import { type UndoStack, undoing } from '../base/undo.ts';
 import type { ContainerConfig, PodSandboxConfig } from '../gen/cri/v1/api.ts';
 import { readLocalhostSeccomp } from '../oci/localhost-seccomp.ts';
 import { buildSpec } from '../oci/spec.ts';
@@ -37,16 +39,11 @@ export function createContainer(input: CreateInput): Promise<Pick<ContainerStatu
     refuseWhatVmsLack(config);
     const spec = await specOf(input);
     const user = userRequest(config.linux?.securityContext, image.config.user);
-    if (container.logPath !== '') {
-      const log = await openContainerLog(logPaths(options, container, input.sandboxConfig, config));
-      pod.logs.set(container.id, log);
-      undo.add('log', async () => {
-        pod.logs.delete(container.id);
-        await log.close();
-      });
-      await options.failpoints.hit('create.log');
-    }
-    const layers = await pod.vm.attachLayers(image.layers, signal);
+    const [layers] = await bothOrNeither(
+      signal,
+      (inner) => span('layers', () => pod.vm.attachLayers(image.layers, inner)),
+      () => openLog(input, undo),
+    );
     await options.failpoints.hit('create.layers');
     undo.add('container', () => pod.agent.removeContainer(container.id, { timeoutMs: options.deadlines.agentCallMs }));
     const request = {
@@ -77,6 +74,20 @@ export function createContainer(input: CreateInput): Promise<Pick<ContainerStatu
           : { uid: resolved.uid, gid: resolved.gid, supplementalGroups: resolved.supplementalGroups },
     };
   });
+}
+
+async function openLog(
+  { options, pod, container, sandboxConfig, config }: CreateInput,
+  undo: UndoStack,
+): Promise<void> {
+  if (container.logPath === '') return;
+  const log = await openContainerLog(logPaths(options, container, sandboxConfig, config));
+  pod.logs.set(container.id, log);
+  undo.add('log', async () => {
+    pod.logs.delete(container.id);
+    await log.close();
+  });
+  await options.failpoints.hit('create.log');
 }
 
 /** The paths of a container's log; used again after a restart. */

@@ -2,6 +2,7 @@
 import { randomBytes, randomUUID } from 'node:crypto';
 import { mkdir, readFile, rm } from 'node:fs/promises';
 import { cpus } from 'node:os';
+import { bothOrNeither } from '../base/both-or-neither.ts';
 import { HuskError } from '../base/errors.ts';
 import { processUsage } from '../base/process-usage.ts';
 import { annotate, span } from '../base/trace.ts';
@@ -61,11 +62,12 @@ export function startPod(input: Omit<Start, 'timeline' | 'undo'>): Promise<Start
       (signal) => stage('network', () => attachNetwork({ ...start, signal }, vmConfig.netnsPath)),
       (signal) => stage('vm', () => launch({ ...start, signal }, vmConfig)),
     );
-    const [, pod] = await bothOrNeither(
+    // The guest first: it is what is waited for, and starting a program holds up everything else here.
+    const [pod] = await bothOrNeither(
       start.signal,
-      (signal) => stage('tap', () => joinTap({ ...start, signal }, vmConfig.netnsPath, podInterface)),
       (signal) =>
         stage('identity', () => giveIdentity({ ...start, signal }, { vm, linkKey: state.linkKey }, podInterface)),
+      (signal) => stage('tap', () => joinTap({ ...start, signal }, vmConfig.netnsPath, podInterface)),
     );
     const runtimeState: VmPodState = { ...state, vm: pod.vm.ref };
     const ips = podInterface.addresses.map((address) => address.split('/', 1)[0] as string);
@@ -234,26 +236,6 @@ async function runStage<T>(options: VmRuntimeOptions, name: string, work: () => 
   } catch (caught) {
     throw HuskError.from(caught, name);
   }
-}
-
-/**
- * Runs both at once. When one fails the other is cancelled, and waited for, so that no undo
- * runs beside work that goes on.
- */
-async function bothOrNeither<A, B>(
-  outer: AbortSignal,
-  first: (signal: AbortSignal) => Promise<A>,
-  second: (signal: AbortSignal) => Promise<B>,
-): Promise<[A, B]> {
-  const failed = new AbortController();
-  const signal = AbortSignal.any([outer, failed.signal]);
-  const abortOthers = (caught: unknown): never => {
-    failed.abort(caught);
-    throw caught;
-  };
-  const [a, b] = await Promise.allSettled([first(signal).catch(abortOthers), second(signal).catch(abortOthers)]);
-  if (a.status === 'fulfilled' && b.status === 'fulfilled') return [a.value, b.value];
-  throw failed.signal.reason;
 }
 
 async function removeFolders(folders: { readonly state: string; readonly data: string }): Promise<void> {

@@ -7,10 +7,19 @@ import { HuskError } from '../../../src/base/errors.ts';
 import { Call } from './call.ts';
 import { HeaderDecoder } from './hpack.ts';
 
-const preface = 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n';
-const frameHead = 9;
-const types = { data: 0, headers: 1, reset: 3, settings: 4, ping: 6, goaway: 7, window: 8, continuation: 9 } as const;
-const flags = { endStream: 1, ack: 1, endHeaders: 4, padded: 8, priority: 0x20 } as const;
+export const preface = 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n';
+export const frameHead = 9;
+export const types = {
+  data: 0,
+  headers: 1,
+  reset: 3,
+  settings: 4,
+  ping: 6,
+  goaway: 7,
+  window: 8,
+  continuation: 9,
+} as const;
+export const flags = { endStream: 1, ack: 1, endHeaders: 4, padded: 8, priority: 0x20 } as const;
 const settingIds = { initialWindow: 4, maxFrame: 5 } as const;
 /** What both sides begin with (section 6.5.2). */
 const firstWindow = 65_535;
@@ -224,7 +233,7 @@ export class Session {
   }
 }
 
-function frame(type: number, flag: number, stream: number, body: Buffer): Buffer {
+export function frame(type: number, flag: number, stream: number, body: Buffer): Buffer {
   const bytes = Buffer.allocUnsafe(frameHead + body.length);
   bytes.writeUIntBE(body.length, 0, 3);
   bytes[3] = type;

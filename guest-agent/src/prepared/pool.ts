@@ -13,7 +13,7 @@ import { allCapabilities, defaultCapabilities } from '../../../src/oci/capabilit
 import type { OciSpec } from '../../../src/oci/runtime-spec.ts';
 import { defaultSeccompProfile } from '../../../src/oci/seccomp.ts';
 import { killCgroup } from '../cgroup.ts';
-import { type Created, once as closing } from '../created.ts';
+import { type Created, once as closing, showBootId } from '../created.ts';
 import { encodeStage } from '../exec-request.ts';
 import { closeWriters, type OpenFifo } from '../fifos.ts';
 import { OutputStream } from '../output-stream.ts';
@@ -27,10 +27,15 @@ const readyMs = 30_000;
 /** What a FIFO takes at once: a larger request could wait for its reader. */
 const maxStageBytes = 60 * 1024;
 
+interface KeptFilter {
+  readonly file: string;
+  /** Its bytes, in hexadecimal: every clone has them in memory. */
+  readonly digits: string;
+}
+
 interface Prepared extends Omit<Created, 'start' | 'streams'> {
   /** Standard output, standard error. */
   readonly fifos: readonly OpenFifo[];
-  readonly folder: string;
   readonly control: number;
 }
 
@@ -39,8 +44,8 @@ export class PreparedContainers {
   readonly #log: Log;
   readonly #capabilities: readonly string[];
   readonly #ready: Prepared[] = [];
-  /** Files with seccomp filters, by their profile. */
-  readonly #filters = new Map<string, string>();
+  /** Seccomp filters, by their profile. */
+  readonly #filters = new Map<string, KeptFilter>();
   #count = 0;
   #filling: Promise<void> | undefined;
 
@@ -79,8 +84,7 @@ export class PreparedContainers {
     const plan = planFor(spec);
     const filter = plan?.filterKey === undefined ? undefined : this.#filters.get(plan.filterKey);
     if (plan === undefined || (plan.filterKey !== undefined && filter === undefined)) return undefined;
-    const bpf = filter === undefined ? undefined : (await readFile(filter)).toString('hex');
-    const request = encodeStage(id, spec, bpf);
+    const request = encodeStage(id, spec, filter?.digits);
     const prepared = request.length > maxStageBytes ? undefined : this.#ready.shift();
     if (prepared === undefined) return undefined;
     try {
@@ -97,8 +101,7 @@ export class PreparedContainers {
       await this.#discard(prepared);
       throw caught;
     }
-    const { control, folder, fifos, ...created } = prepared;
-    await rm(folder, { recursive: true, force: true });
+    const { control, fifos, ...created } = prepared;
     const start = async (): Promise<void> => {
       writeSync(control, 'g');
       created.release();
@@ -107,7 +110,7 @@ export class PreparedContainers {
     const [stdout, stderr] = fifos.map(({ output }) => new OutputStream(output, changed));
     if (stdout === undefined || stderr === undefined) throw new HuskError('internal', 'prepared container: no output');
     const streams = { stdout, stderr, input: undefined, console: undefined };
-    return { ...created, streams, target: { ...created.target, spec, filter, keyring: id }, start };
+    return { ...created, streams, target: { ...created.target, spec, filter: filter?.file, keyring: id }, start };
   }
 
   async #fill(): Promise<void> {
@@ -119,7 +122,7 @@ export class PreparedContainers {
   async #rehearse(): Promise<void> {
     this.#ready.push(await this.#prepare());
     try {
-      await rehearse(this.#pod);
+      await rehearse(this.#pod, this.#log);
       this.#log.info({}, 'rehearsed');
     } catch (caught) {
       // The clones will only be slower.
@@ -136,9 +139,11 @@ export class PreparedContainers {
     const { settings, runtime } = this.#pod;
     try {
       const { filter } = await runtime.create(id, folder, { spec, stdio: ['ignore', 'ignore', 'ignore'] });
-      const kept = `${settings.stateDir}/filter`;
-      if (filter !== undefined) await copyFile(filter, kept);
-      if (filter !== undefined) this.#filters.set(filterKey(spec) ?? '', kept);
+      const file = `${settings.stateDir}/filter`;
+      if (filter !== undefined) {
+        await copyFile(filter, file);
+        this.#filters.set(filterKey(spec) ?? '', { file, digits: (await readFile(file)).toString('hex') });
+      }
     } finally {
       await runtime.delete(id, folder);
       await rm(folder, { recursive: true, force: true });
@@ -160,7 +165,7 @@ export class PreparedContainers {
       const ended = exit.then(() => undefined);
       await runtime.start(id, folder, ended);
       const cgroup = `${settings.cgroupRoot}${spec.linux.cgroupsPath}`;
-      return { target, exit, fifos: outputs, release: closing(control), cgroup, folder, control };
+      return { target, exit, fifos: outputs, release: closing(control), cgroup, bundle: folder, control };
     } finally {
       closeWriters(outputs);
     }
@@ -192,16 +197,17 @@ export class PreparedContainers {
       op('takeroot', pid, root, spec.process.cwd),
       ...binds.map(({ source, target: path, flags }) => op('bindinto', pid, source, path, flags)),
       ...(readonlyRoot ? [op('sealroot', pid)] : []),
+      showBootId(this.#pod, target),
     ]);
     for (const [file, text] of limits) writeFileSync(`${cgroup}/${file}`, text);
   }
 
-  async #discard({ target, cgroup, folder, fifos, release }: Prepared): Promise<void> {
+  async #discard({ target, cgroup, bundle, fifos, release }: Prepared): Promise<void> {
     killCgroup(cgroup);
     release();
     for (const { output } of fifos) output.destroy();
-    await this.#pod.runtime.delete(target.id, folder);
-    await rm(folder, { recursive: true, force: true });
+    await this.#pod.runtime.delete(target.id, bundle);
+    await rm(bundle, { recursive: true, force: true });
   }
 }
 

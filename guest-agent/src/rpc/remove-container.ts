@@ -13,14 +13,14 @@ export function removeContainer(
   return pod.locks.run(id, async () => {
     const container = pod.containers.get(id);
     if (container === undefined) return {};
-    const { folder, layers, mounts, target } = container.parts;
+    const { folder, bundle, layers, mounts, target } = container.parts;
     await stopContainer(pod, { containerId: id, signal: 'KILL', graceMs: 0n });
     await pod.runtime.delete(target.id, folder);
     container.close();
     pod.containers.delete(id);
     await unmountRoot(pod, id, layers);
     await releaseMounts(pod, id, mounts);
-    await rm(folder, { recursive: true, force: true });
+    for (const path of [folder, bundle]) await rm(path, { recursive: true, force: true });
     return {};
   });
 }

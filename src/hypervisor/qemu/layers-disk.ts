@@ -1,7 +1,7 @@
 /** Swaps more files in under the layers disk of a running VM. */
-import { readFile, rm } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { writeFileAtomic } from '../../base/atomic-file.ts';
+import { replaceFile } from '../../base/atomic-file.ts';
 import { HuskError, isErrno } from '../../base/errors.ts';
 import { sendFiles } from '../../jail/sendfd.ts';
 import type { LayerFile, LayerRange } from '../hypervisor.ts';
@@ -17,10 +17,15 @@ interface Layout {
   readonly layers: readonly PlacedLayer[];
 }
 
-/** `next` was being swapped in when this was written; whether it came to that, QEMU knows. */
+/**
+ * Written before anything is sent to QEMU. Whether `next` came to be, QEMU knows. The file ends with the
+ * VM, so it need not survive the machine. Of an earlier version only `current` is sure to be there.
+ */
 interface LayoutFile {
   readonly current: Layout;
   readonly next?: Layout;
+  /** Descriptor sets from here on were never used. */
+  readonly freeSet?: number;
 }
 
 export interface LayersDiskOptions {
@@ -36,6 +41,8 @@ const swapTimeoutMs = 20_000;
 const layoutName = 'layers.json';
 const descriptorName = 'layers.vmdk';
 const empty: Layout = { generation: 0, zeroSet: -1, layers: [] };
+/** Sets of the layers disk; below are those of the argument vector and those that QEMU numbers itself. */
+const firstSet = 1_000;
 
 /** Files that this part leaves in the state folder. */
 export const layersDiskFiles = [layoutName, descriptorName];
@@ -46,6 +53,7 @@ export class LayersDisk {
   readonly #options: LayersDiskOptions;
   readonly #qmp: () => QmpClient;
   #layout: Layout = empty;
+  #freeSet = firstSet;
   #turn: Promise<unknown> = Promise.resolve();
 
   constructor(options: LayersDiskOptions, qmp: () => QmpClient) {
@@ -63,14 +71,15 @@ export class LayersDisk {
       if (isErrno(caught, 'ENOENT')) return;
       throw new HuskError('data-loss', `read layers of a running VM from "${path}"`, { cause: caught });
     }
-    this.#layout = kept.current;
-    if (kept.next === undefined) return;
+    const { current, next = current, freeSet = firstSet } = kept;
+    this.#layout = current;
+    this.#freeSet = freeSet;
     const [found] = await this.#qmp().execute(
       [{ name: 'query-named-block-nodes', args: { flat: true } }],
       swapTimeoutMs,
     );
-    const name = nodeOf(kept.next.generation);
-    if (Array.isArray(found) && found.some((node) => asRecord(node)?.['node-name'] === name)) this.#layout = kept.next;
+    const name = nodeOf(next.generation);
+    if (Array.isArray(found) && found.some((node) => asRecord(node)?.['node-name'] === name)) this.#layout = next;
   }
 
   /** One swap after the other. */
@@ -82,10 +91,7 @@ export class LayersDisk {
 
   async #attach(files: readonly LayerFile[], signal: AbortSignal | undefined): Promise<LayerRange[]> {
     const placed = placeLayers(this.#layout.layers, files);
-    if (placed.length > 0) {
-      const next = await this.#send(placed, signal);
-      await this.#swap(next);
-    }
+    if (placed.length > 0) await this.#add(placed, signal);
     return files.map((file) => {
       const layer = this.#layout.layers.find((candidate) => candidate.path === file.path);
       if (layer === undefined) throw new HuskError('internal', `attach layer "${file.path}": it has no place`);
@@ -93,28 +99,33 @@ export class LayersDisk {
     });
   }
 
-  async #send(placed: ReturnType<typeof placeLayers>, signal: AbortSignal | undefined): Promise<Layout> {
-    const { sendfd, fdSocket, zeroFile } = this.#options;
-    const first = this.#layout.generation === 0;
-    const paths = [...(first ? [zeroFile] : []), ...placed.map(({ file }) => file.path)];
-    const sets = await sendFiles(sendfd, fdSocket, paths, signal);
-    const zeroSet = first ? (sets.shift() as number) : this.#layout.zeroSet;
-    const added = placed.map(({ file, range }, index) => ({ path: file.path, set: sets[index] as number, ...range }));
-    return { generation: this.#layout.generation + 1, zeroSet, layers: [...this.#layout.layers, ...added] };
-  }
-
-  /** Not cancellable: half a swap helps nobody. */
-  async #swap(next: Layout): Promise<void> {
-    const { stateFolder, sendfd, fdSocket } = this.#options;
+  /** One process hands over all files. The numbers of their sets are ours, so that the descriptor can name them ahead. */
+  async #add(placed: ReturnType<typeof placeLayers>, signal: AbortSignal | undefined): Promise<void> {
+    const { stateFolder, sendfd, fdSocket, zeroFile } = this.#options;
+    const { generation, zeroSet: knownZeros, layers } = this.#layout;
+    const from = this.#freeSet;
+    const zeros = generation === 0 ? [zeroFile] : [];
+    const zeroSet = generation === 0 ? from : knownZeros;
+    const added = placed.map(({ file, range }, index) => ({
+      path: file.path,
+      set: from + zeros.length + index,
+      ...range,
+    }));
+    const next: Layout = { generation: generation + 1, zeroSet, layers: [...layers, ...added] };
     const descriptor = join(stateFolder, descriptorName);
-    await writeFileAtomic(descriptor, vmdkDescriptor(next.layers, next.zeroSet), 0o400);
-    const [set] = await sendFiles(sendfd, fdSocket, [descriptor]);
-    const layoutPath = join(stateFolder, layoutName);
-    await writeFileAtomic(layoutPath, JSON.stringify({ current: this.#layout, next } satisfies LayoutFile), 0o600);
-    await this.#qmp().execute(swapCommands(this.#layout.generation, next.generation, set as number), swapTimeoutMs);
+    const paths = [...zeros, ...placed.map(({ file }) => file.path), descriptor];
+    // What is sent twice, after a failure, gets other numbers.
+    this.#freeSet = from + paths.length;
+    const kept: LayoutFile = { current: this.#layout, next, freeSet: this.#freeSet };
+    await Promise.all([
+      replaceFile(descriptor, vmdkDescriptor(next.layers, zeroSet), 0o400),
+      replaceFile(join(stateFolder, layoutName), JSON.stringify(kept), 0o600),
+    ]);
+    await sendFiles(sendfd, fdSocket, { firstSet: from, paths }, signal);
+    // Not cancellable: half a swap helps nobody.
+    const commands = swapCommands(generation, next.generation, this.#freeSet - 1);
+    await this.#qmp().execute(commands, swapTimeoutMs);
     this.#layout = next;
-    await writeFileAtomic(layoutPath, JSON.stringify({ current: next } satisfies LayoutFile), 0o600);
-    await rm(descriptor, { force: true });
   }
 }
 

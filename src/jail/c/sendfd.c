@@ -1,7 +1,7 @@
 /*
  * sendfd: gives a QEMU open files over its QMP socket, which Node cannot.
  *
- *   sendfd SOCKET add-fd PATH...    opens each file read-only and adds it to a new descriptor set
+ *   sendfd SOCKET add-fd FIRST PATH...  opens each file read-only and makes it a descriptor set: FIRST, FIRST + 1, ...
  *   sendfd SOCKET add-disk ro|rw PATH   the same with a block device, for writing where asked
  *   sendfd SOCKET getfd NAME        hands over descriptor 3 under the name
  *
@@ -13,6 +13,7 @@
 #include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -69,15 +70,20 @@ static void command(int to, const char *text, int fd) {
   while (!strstr(line, "\"return\"") && !strstr(line, "\"error\""));
 }
 
-/* A file that is exchanged for a fifo does not block, and one of another kind is not handed over. */
-static void add_fd(int to, const char *path, int access, mode_t wanted) {
+/*
+ * A file that is exchanged for a fifo does not block, and one of another kind is not handed over.
+ * QEMU chooses the set's number where `set` is NULL.
+ */
+static void add_fd(int to, const char *path, int access, mode_t wanted, const unsigned int *set) {
+  char text[128] = "{\"execute\":\"add-fd\"}\n";
   struct stat st;
   int fd = open(path, access | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
   if (fd < 0) die("open %.300s", path);
   if (fstat(fd, &st)) die("stat %.300s", path);
   errno = EINVAL;
   if ((st.st_mode & S_IFMT) != wanted) die("%.300s is no %s", path, wanted == S_IFBLK ? "block device" : "regular file");
-  command(to, "{\"execute\":\"add-fd\"}\n", fd);
+  if (set) snprintf(text, sizeof text, "{\"execute\":\"add-fd\",\"arguments\":{\"fdset-id\":%u}}\n", *set);
+  command(to, text, fd);
   fputs(line, stdout);
   close(fd);
 }
@@ -99,9 +105,10 @@ int main(int argc, char **argv) {
     command(to, text, 3);
     fputs(line, stdout);
   } else if (strcmp(argv[2], "add-fd") == 0) {
-    for (int i = 3; i < argc; i++) add_fd(to, argv[i], O_RDONLY, S_IFREG);
+    unsigned int set = (unsigned int)strtoul(argv[3], NULL, 10);
+    for (int i = 4; i < argc; i++, set++) add_fd(to, argv[i], O_RDONLY, S_IFREG, &set);
   } else if (strcmp(argv[2], "add-disk") == 0 && argc == 5) {
-    add_fd(to, argv[4], strcmp(argv[3], "rw") == 0 ? O_RDWR : O_RDONLY, S_IFBLK);
+    add_fd(to, argv[4], strcmp(argv[3], "rw") == 0 ? O_RDWR : O_RDONLY, S_IFBLK, NULL);
   } else {
     errno = EINVAL;
     die("command '%.20s'", argv[2]);
