@@ -8,13 +8,13 @@ import { chmod, copyFile, mkdir, readFile, rm, writeFile } from 'node:fs/promise
 import { withDeadline } from '../../../src/base/deadline.ts';
 import { describeError, HuskError } from '../../../src/base/errors.ts';
 import type { Log } from '../../../src/base/log.ts';
-import { op } from '../../../src/guest/sys-batch.ts';
+import { op, type SysOp } from '../../../src/guest/sys-batch.ts';
 import { allCapabilities, defaultCapabilities } from '../../../src/oci/capabilities.ts';
 import type { OciSpec } from '../../../src/oci/runtime-spec.ts';
 import { defaultSeccompProfile } from '../../../src/oci/seccomp.ts';
 import { killCgroup } from '../cgroup.ts';
-import { type Created, once as closing, showBootId } from '../created.ts';
-import { encodeStage } from '../exec-request.ts';
+import { type Created, once as closing } from '../created.ts';
+import { type ExecTarget, encodeStage } from '../exec-request.ts';
 import { closeWriters, type OpenFifo } from '../fifos.ts';
 import { OutputStream } from '../output-stream.ts';
 import type { Pod } from '../pod.ts';
@@ -78,9 +78,14 @@ export class PreparedContainers {
    * Makes a prepared container this one. Undefined when there is none left, or the OCI runtime has to do it.
    *
    * @param spec complete; its root is mounted
+   * @param more system calls to be made along with its mounts
    * @throws HuskError `unknown` in the words of `runc create`
    */
-  async become(id: string, spec: OciSpec): Promise<Created | undefined> {
+  async become(
+    id: string,
+    spec: OciSpec,
+    more: (target: ExecTarget) => readonly SysOp[] = () => [],
+  ): Promise<Created | undefined> {
     const plan = planFor(spec);
     const filter = plan?.filterKey === undefined ? undefined : this.#filters.get(plan.filterKey);
     if (plan === undefined || (plan.filterKey !== undefined && filter === undefined)) return undefined;
@@ -88,7 +93,7 @@ export class PreparedContainers {
     const prepared = request.length > maxStageBytes ? undefined : this.#ready.shift();
     if (prepared === undefined) return undefined;
     try {
-      await this.#furnish(prepared, spec, plan);
+      await this.#furnish(prepared, spec, plan, more(prepared.target));
     } catch (caught) {
       // A link where a mount point belongs, for one: the OCI runtime knows what to do, or to say.
       this.#log.info({ container: id, error: describeError(caught) }, 'prepared container does not fit');
@@ -187,7 +192,12 @@ export class PreparedContainers {
   }
 
   /** Root, mounts and limits; the process waits meanwhile. */
-  async #furnish({ target, cgroup }: Prepared, spec: OciSpec, { binds, limits, readonlyRoot }: Plan): Promise<void> {
+  async #furnish(
+    { target, cgroup }: Prepared,
+    spec: OciSpec,
+    { binds, limits, readonlyRoot }: Plan,
+    more: readonly SysOp[],
+  ): Promise<void> {
     const pid = String(target.pid);
     const root = spec.root.path;
     const inRoot = binds.filter(({ target: path }) => !path.startsWith('/dev/'));
@@ -197,7 +207,7 @@ export class PreparedContainers {
       op('takeroot', pid, root, spec.process.cwd),
       ...binds.map(({ source, target: path, flags }) => op('bindinto', pid, source, path, flags)),
       ...(readonlyRoot ? [op('sealroot', pid)] : []),
-      showBootId(this.#pod, target),
+      ...more,
     ]);
     for (const [file, text] of limits) writeFileSync(`${cgroup}/${file}`, text);
   }

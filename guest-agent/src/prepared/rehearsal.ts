@@ -30,7 +30,8 @@ export async function rehearse(real: Pod, log: Log): Promise<void> {
   // One of its own, so that nobody hears of its container.
   const socketPath = `${real.settings.stateDir}/rehearsal.sock`;
   const configured = { resolvConf: true, sharedPid: false };
-  const pod = new Pod({ ...real, settings: { ...real.settings, socketPath } }, configured);
+  const { settings, sys, exits, fifos, runtime } = real;
+  const pod = new Pod({ settings: { ...settings, socketPath }, sys, exits, fifos, runtime }, configured);
   pod.prepared = real.prepared;
   const { upper, written } = containerPlaces(pod.settings, id);
   const { hostnameFile, resolvConfFile, bootIdFile, shmFolder } = podPlaces(pod.settings);

@@ -130,7 +130,8 @@ async function createProcess(
   const { containerId: id, layers, mounts } = request;
   const { folder } = containerPlaces(pod.settings, id);
   // A prepared one has neither standard input nor terminal.
-  const prepared = request.stdin || request.tty ? undefined : await pod.prepared?.become(id, spec);
+  const fits = !request.stdin && !request.tty;
+  const prepared = fits ? await pod.prepared?.become(id, spec, (target) => [showBootId(pod, target)]) : undefined;
   if (prepared !== undefined) addUndo(pod, undo, { ...prepared, runtimeId: prepared.target.id });
   const created = prepared ?? (await madeByRuntime(pod, request, spec, undo));
   const { target, exit, cgroup, start, streams, bundle, release } = created;
