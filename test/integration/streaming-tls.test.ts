@@ -97,7 +97,7 @@ for (const kind of Object.keys(kinds) as Kind[]) {
     }, async () => {
       const exec = (name: string) => {
         const file = (kindOf: string): string => join(folder, `${name}.${kindOf}`);
-        // It takes all three or none; the server asks for no certificate.
+        // crictl wants a certificate of its own beside; the server asks for none.
         const trust = ['--tls-ca', file('crt'), '--tls-cert', file('crt'), '--tls-key', file('key')];
         return runCrictl(daemon.socket, ['exec', '-r', transport, ...trust, podOf(kind).container, 'echo', 'hello']);
       };
