@@ -1,7 +1,7 @@
 /*
  * husk-native-exec: one command in a native container, for a client of the streaming server.
  *
- *   husk-native-exec FOLDER UID GID WANTED RUNTIME ARGUMENT...
+ *   husk-native-exec FOLDER UID GID CGROUPS WANTED RUNTIME ARGUMENT...
  *
  * WANTED has letters: i, o, e for the streams, t for a terminal. The arguments are those of the OCI runtime's
  * `exec` up to the container's id; descriptor 3, which it inherits, holds the process's description. `exec
@@ -253,14 +253,14 @@ static int serve_terminal(pid_t pid, int ended)
 
 int main(int argc, char **argv)
 {
-	if (argc < 6)
+	if (argc < 7)
 		return 64;
 	begin(argv);
-	int with_terminal = strchr(argv[4], 't') != NULL;
-	pipes = make_pipes(argv[4]);
+	int with_terminal = strchr(argv[5], 't') != NULL;
+	pipes = make_pipes(argv[5]);
 	int listener = with_terminal ? listen_at("tty", 0600, 0, 1) : -1;
 	await_gateway(&columns, &rows);
-	pid_t pid = start(argv + 5, with_terminal);
+	pid_t pid = start(argv + 6, with_terminal);
 	int ended = pidfd_open(pid);
 	if (ended < 0)
 		fail("pidfd of process %d: %s", pid, strerror(errno));

@@ -65,10 +65,13 @@ static void await_gateway(int *columns, int *rows)
 	char line[64];
 	int listener = listen_at("control", 0660, gateway_gid, 1);
 	announce();
+	int failure = join_cgroups();
 	control = next_connection(listener, CLIENT_MS);
 	close(listener);
 	if (control < 0)
 		quit(0);
+	if (failure != 0)
+		fail("join the cgroups of the pod: %s", strerror(failure));
 	for (;;) {
 		if (!read_line(control, line, sizeof line))
 			quit(1);
