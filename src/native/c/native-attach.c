@@ -175,7 +175,7 @@ int main(int argc, char **argv)
 	with_terminal = strchr(argv[5], 't') != NULL;
 	keep = strchr(argv[5], 'k') != NULL;
 	pipes = make_pipes(argv[5]);
-	await_gateway(&columns, &rows);
+	end_joining(await_gateway(&columns, &rows));
 	join(argv[6]);
 	shut(&pipes.out_left);
 	shut(&pipes.err_left);

@@ -15,7 +15,6 @@
 #include "native-pipes.h"
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <termios.h>
 #include <time.h>
 
@@ -73,7 +72,7 @@ static void complain(int from, const char *what)
 }
 
 /* Starts the process. Returns its pid, as this program's child. */
-static pid_t start(char **command, int with_terminal)
+static pid_t start(char **command, int with_terminal, pid_t joiner)
 {
 	char text[32] = "";
 	int spare[2] = {-1, -1}, status = 0;
@@ -86,6 +85,7 @@ static pid_t start(char **command, int with_terminal)
 		fail("fork: %s", strerror(errno));
 	if (runtime == 0)
 		run_runtime(command, with_terminal, spare[1]);
+	end_joining(joiner);
 	while (waitpid(runtime, &status, 0) < 0 && errno == EINTR)
 		;
 	close(SPEC_FD);
@@ -259,8 +259,8 @@ int main(int argc, char **argv)
 	int with_terminal = strchr(argv[5], 't') != NULL;
 	pipes = make_pipes(argv[5]);
 	int listener = with_terminal ? listen_at("tty", 0600, 0, 1) : -1;
-	await_gateway(&columns, &rows);
-	pid_t pid = start(argv + 6, with_terminal);
+	pid_t joiner = await_gateway(&columns, &rows);
+	pid_t pid = start(argv + 6, with_terminal, joiner);
 	int ended = pidfd_open(pid);
 	if (ended < 0)
 		fail("pidfd of process %d: %s", pid, strerror(errno));

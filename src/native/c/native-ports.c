@@ -160,7 +160,7 @@ int main(int argc, char **argv)
 	folder = -1;
 	announce();
 	/* The pod is being removed, and its client finds nobody. */
-	if (join_cgroups() != 0)
+	if (join_cgroups(getpid()) != 0)
 		return 1;
 	become_plain();
 	/* A group of its own, so that its connections end with it. */

@@ -146,12 +146,8 @@ static void announce(void)
 	close(null);
 }
 
-/*
- * Joins the pod's cgroups, which end this program with the pod. The kernel waits for a grace period of RCU, 5 to 30 ms: so it
- * is done after the URL was given out, while its client connects, and before a client is taken. A pod that is removed
- * meanwhile has no such files any more. Returns the errno, or 0.
- */
-static int join_cgroups(void)
+/* Moves a process into the pod's cgroups, which end it with the pod. A pod that is being removed has none. Returns the errno, or 0. */
+static int join_cgroups(pid_t pid)
 {
 	for (const char *at = cgroup_files; *at;) {
 		char path[PATH_MAX];
@@ -161,7 +157,7 @@ static int join_cgroups(void)
 		memcpy(path, at, length);
 		path[length] = 0;
 		int fd = open(path, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
-		int failure = fd < 0 || write(fd, "0", 1) != 1 ? errno : 0;
+		int failure = fd < 0 || dprintf(fd, "%d", pid) < 0 ? errno : 0;
 		if (fd >= 0)
 			close(fd);
 		if (failure != 0)
