@@ -41,7 +41,7 @@ export function nativePorts(path: string): Required<Pick<StreamingRuntime, 'port
 interface Dialled {
   readonly socket: Socket;
   /** Copies what comes from it to the client, whose stream it ends. Once. @throws HuskError when the connection breaks */
-  down(client: Duplex): Promise<void>;
+  readonly down: (client: Duplex) => Promise<void>;
 }
 
 /** @throws HuskError `unavailable` with what both addresses said */
@@ -67,7 +67,7 @@ async function dial(path: string, port: number): Promise<Dialled> {
   }
   return {
     socket,
-    async down(client) {
+    down: async (client) => {
       if (answer.rest.length > 0) client.write(answer.rest);
       const whole = await answer.inlet.copy(socket, client);
       if (!whole) throw new HuskError('unavailable', `localhost:${port} inside the pod: the connection broke`);

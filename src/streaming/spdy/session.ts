@@ -163,8 +163,8 @@ export class SpdySession {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     const more = connection.write(bytes, (error) => {
       this.#tookSome();
-      if (error == null) resolve();
-      else reject(error);
+      if (error instanceof Error) reject(error);
+      else resolve();
     });
     promise.catch(() => undefined);
     this.#watch();
