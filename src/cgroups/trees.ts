@@ -21,7 +21,9 @@ export interface CgroupTrees {
   readonly version: 1 | 2;
   /** `linux.cgroupsPath` of the container's OCI spec. */
   ociPath(place: CgroupPlace, containerId: string): string;
-  /** Moves a process into a cgroup of the pod that is no container's. */
+  /** Makes a cgroup of the pod that is no container's. @returns the files by which a process joins it, one in each hierarchy */
+  make(place: CgroupPlace, name: string): Promise<string[]>;
+  /** Makes one, and moves a process into it. */
   join(place: CgroupPlace, name: string, pid: number): Promise<void>;
   /** Makes a cgroup below the container's, for `exec --cgroup`; in one hierarchy of v1. */
   makeChild(place: CgroupPlace, containerId: string, name: string): Promise<string>;
@@ -100,15 +102,19 @@ class HostTrees implements CgroupTrees {
     return containerCgroup(this.#driver, place, containerId).oci;
   }
 
-  async join({ parent, sandboxId }: CgroupPlace, name: string, pid: number): Promise<void> {
+  async make({ parent, sandboxId }: CgroupPlace, name: string): Promise<string[]> {
     const counted = this.#roots.filter((root) => this.version === 2 || v1Controllers.includes(basename(root)));
-    await Promise.all(
+    return await Promise.all(
       counted.map(async (root) => {
         const folder = join(root, podCgroup(parent, sandboxId), name);
         await mkdir(folder, { recursive: true });
-        await writeFile(join(folder, 'cgroup.procs'), String(pid));
+        return join(folder, 'cgroup.procs');
       }),
     );
+  }
+
+  async join(place: CgroupPlace, name: string, pid: number): Promise<void> {
+    await Promise.all((await this.make(place, name)).map((file) => writeFile(file, String(pid))));
   }
 
   async makeChild(place: CgroupPlace, containerId: string, name: string): Promise<string> {

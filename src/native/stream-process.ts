@@ -3,7 +3,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { mkdir, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Readable, Writable } from 'node:stream';
+import type { Readable } from 'node:stream';
 import { withDeadline } from '../base/deadline.ts';
 import { HuskError } from '../base/errors.ts';
 import { shortId } from '../base/ids.ts';
@@ -15,7 +15,7 @@ const maxAnswerBytes = 1024;
 
 export interface StreamProcessWish {
   readonly program: string;
-  /** After the folder and the ids. `@` at the start of one stands for the folder. */
+  /** After the folder, the ids and the cgroups. `@` at the start of one stands for the folder. */
   readonly args: readonly string[];
   /** Becomes its descriptor 3. */
   readonly fd?: number;
@@ -25,8 +25,8 @@ export interface StreamProcessWish {
   readonly streams: string;
   /** What it becomes once it needs no rights any more, and the group of the gateway. */
   readonly ids: { readonly uid: number; readonly gatewayGid: number };
-  /** Moves it to where it is to be accounted, before it does anything. */
-  readonly place: (pid: number) => Promise<void>;
+  /** Makes the cgroups where it is to be accounted, and gives the files by which it joins them, before it takes its client. */
+  readonly cgroups: () => Promise<readonly string[]>;
 }
 
 /**
@@ -42,8 +42,9 @@ export function withStreamProcess(
   return undoing(async (undo) => {
     const folder = join(wish.streams, `${shortId(wish.sandboxId)}-${randomBytes(12).toString('hex')}`);
     undo.add('folder of the stream', () => rm(folder, { recursive: true, force: true }));
-    await mkdir(folder, { mode: 0o711 });
-    const ready = withDeadline('start the process of a stream', readyMs, signal, () => started(wish, folder, undo));
+    const [cgroups] = await Promise.all([wish.cgroups(), mkdir(folder, { mode: 0o711 })]);
+    const start = { folder, cgroups: cgroups.join('\n') };
+    const ready = withDeadline('start the process of a stream', readyMs, signal, () => started(wish, start, undo));
     // Side by side: the URL says only where the process is going to be. One that leads nowhere is good for nothing.
     const made = url(folder);
     await Promise.allSettled([ready, made]);
@@ -52,27 +53,26 @@ export function withStreamProcess(
   });
 }
 
-async function started(wish: StreamProcessWish, folder: string, undo: UndoStack): Promise<void> {
+async function started(
+  wish: StreamProcessWish,
+  { folder, cgroups }: { readonly folder: string; readonly cgroups: string },
+  undo: UndoStack,
+): Promise<void> {
   const { program, ids } = wish;
   const args = wish.args.map((arg) => (arg.startsWith('@') ? join(folder, arg.slice(1)) : arg));
-  const child = spawn(program, [folder, String(ids.uid), String(ids.gatewayGid), ...args], {
+  const child = spawn(program, [folder, String(ids.uid), String(ids.gatewayGid), cgroups, ...args], {
     cwd: '/',
     // It outlives this daemon.
     detached: true,
     env: { PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' },
-    stdio: ['pipe', 'pipe', 'ignore', wish.fd ?? 'ignore'],
+    stdio: ['ignore', 'pipe', 'ignore', wish.fd ?? 'ignore'],
   });
   undo.add('process of the stream', async () => void child.kill('SIGKILL'));
   child.unref();
   // Killed, or one that may not remove it: what it leaves is removed here, or with the pod.
   child.once('exit', () => void rm(folder, { recursive: true, force: true }).catch(() => undefined));
   await spawned(child, program);
-  await wish.place(child.pid as number);
-  const answer = firstLine(child.stdout as Readable);
-  const gate = child.stdin as Writable;
-  gate.on('error', () => undefined);
-  gate.end('\n');
-  const line = await answer;
+  const line = await firstLine(child.stdout as Readable);
   if (line !== 'ok') {
     throw new HuskError('internal', `start "${program}": ${line.replace(/^error /, '') || 'it ended at once'}`, {
       stage: 'streaming',

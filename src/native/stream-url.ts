@@ -104,7 +104,7 @@ async function start(
     sandboxId: sandbox.id,
     streams: sharedPlaces(options).streams,
     ids: options.streams,
-    place: (pid: number) => options.cgroups.join(cgroup, streamsCgroup, pid),
+    cgroups: () => options.cgroups.make(cgroup, streamsCgroup),
   };
   const url = (nativeFolder: string): Promise<string> =>
     options.streams.url({ vmId: sandbox.id, kind, nativeFolder }, signal);

@@ -4,9 +4,10 @@ import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { request } from 'node:http';
+import { request as tlsRequest } from 'node:https';
 import type { Socket } from 'node:net';
 import { join } from 'node:path';
-import { dataHeader, encodeControl, FrameReader } from '../../src/streaming/spdy/frames.ts';
+import { dataHeader, encodeControl, FrameReader, rstStatus } from '../../src/streaming/spdy/frames.ts';
 import { HeaderReader, HeaderWriter } from '../../src/streaming/spdy/header-block.ts';
 
 /** One stream of a client. */
@@ -24,6 +25,8 @@ export interface ClientStream {
   text(): string;
   write(data: Buffer | string): Promise<void>;
   end(): void;
+  /** Wants no more of it, in either direction. */
+  reset(): void;
 }
 
 export interface StreamClient {
@@ -37,10 +40,14 @@ export interface StreamClient {
 
 const keptBytes = 1024 * 1024;
 
-/** Upgrades to SPDY/3.1. Throws an error with the status code and the body when the server refuses. */
-export async function connectSpdy(url: string, protocols = 'v4.channel.k8s.io'): Promise<StreamClient> {
+/**
+ * Upgrades to SPDY/3.1. Throws an error with the status code and the body when the server refuses.
+ * @param ca PEM of who signed the server's certificate, for a URL with https
+ */
+export async function connectSpdy(url: string, protocols = 'v4.channel.k8s.io', ca?: string): Promise<StreamClient> {
   const headers = { Connection: 'Upgrade', Upgrade: 'SPDY/3.1', 'X-Stream-Protocol-Version': protocols };
-  const call = request(url, { method: 'POST', headers });
+  const wish = { method: 'POST', headers };
+  const call = url.startsWith('https:') ? tlsRequest(url, { ...wish, ca }) : request(url, wish);
   const { promise, resolve, reject } = Promise.withResolvers<StreamClient>();
   call.on('upgrade', (response, socket, head) => {
     if (head.length > 0) socket.unshift(head);
@@ -107,9 +114,15 @@ class Stream implements ClientStream {
   end(): void {
     this.#socket.write(dataHeader(this.id, 0, true));
   }
+
+  reset(): void {
+    this.#socket.write(encodeControl({ type: 'rst-stream', streamId: this.id, status: rstStatus.cancel }));
+  }
 }
 
 function session(socket: Socket, protocol: string): StreamClient {
+  // Each stream that writes waits for the socket by itself.
+  socket.setMaxListeners(0);
   const streams = new Map<number, Stream>();
   const writer = new HeaderWriter();
   let nextId = 1;
@@ -189,8 +202,9 @@ export interface RemoteCommand {
 export async function joinCommand(
   url: string,
   { tty, stdin, stdout, stderr }: { tty?: boolean; stdin?: boolean; stdout?: boolean; stderr?: boolean },
+  ca?: string,
 ): Promise<RemoteCommand> {
-  const client = await connectSpdy(url);
+  const client = await connectSpdy(url, undefined, ca);
   const open = (wanted: boolean | undefined, streamtype: string): Promise<ClientStream | undefined> =>
     wanted === true ? client.open({ streamtype }) : Promise.resolve(undefined);
   const error = await client.open({ streamtype: 'error' });
@@ -223,11 +237,17 @@ export function findCrictl(): string | undefined {
     .find((path) => existsSync(path));
 }
 
-/** Starts crictl against a daemon's socket. */
-export function crictl(socket: string, args: readonly string[]): ChildProcess {
+/** crictl against a daemon's socket, as words of a command line. */
+export function crictlCommand(socket: string, args: readonly string[]): [program: string, ...args: string[]] {
   const program = findCrictl();
   if (program === undefined) throw new Error('crictl is not built: make crictl');
-  return spawn(program, ['--runtime-endpoint', `unix://${socket}`, '--timeout', '60s', ...args]);
+  return [program, '--runtime-endpoint', `unix://${socket}`, '--timeout', '60s', ...args];
+}
+
+/** Starts it. */
+export function crictl(socket: string, args: readonly string[]): ChildProcess {
+  const [program, ...rest] = crictlCommand(socket, args);
+  return spawn(program, rest);
 }
 
 /** Runs crictl to its end. */

@@ -7,7 +7,6 @@ import { connect } from 'node:net';
 import { PassThrough, Readable } from 'node:stream';
 import { after, before, test } from 'node:test';
 import { sleep, withDeadline } from '../../src/base/deadline.ts';
-import { run } from '../../src/base/exec.ts';
 import type { PodSandboxConfig } from '../../src/gen/cri/v1/api.ts';
 import { AttachRequest, ContainerState, ExecRequest } from '../../src/gen/cri/v1/api.ts';
 import { programsWithLibraries } from '../conformance/stand-ins.ts';
@@ -16,7 +15,8 @@ import type { Entry } from '../fixtures/oci-image.ts';
 import type { Daemon } from '../helpers/daemon.ts';
 import { clientAttach, clientExec } from '../helpers/kubernetes-client.ts';
 import { logContent, shell, startContainer } from '../helpers/pods.ts';
-import { connectSpdy, crictl, findCrictl, joinCommand, type RemoteCommand, runCrictl } from '../helpers/streams.ts';
+import { connectSpdy, joinCommand, type RemoteCommand } from '../helpers/streams.ts';
+import { crictlContract } from './streaming-crictl.contract.ts';
 
 const waitMs = 40_000;
 const mib = 1024 * 1024;
@@ -166,6 +166,16 @@ export function streamingContract(start: () => Promise<StreamingRig>): void {
     });
   });
 
+  test('exec: a client that closes one of its outputs holds up neither the command nor the other output', async () => {
+    const line = 'echo out; dd if=/dev/zero bs=65536 count=64 2>/dev/null; echo err >&2; exit 3';
+    const command = await exec(['sh', '-c', line]);
+    await command.stdout?.begun;
+    command.stdout?.reset();
+    const { exitCode } = await withDeadline('the exit code', waitMs, undefined, () => command.status());
+    assert.equal(exitCode, 3);
+    assert.equal(command.stderr?.text(), 'err\n');
+  });
+
   test('attach: several clients see what comes from now on, input goes in, and the log has it all once', async () => {
     const line = 'echo early; while read line; do echo "got $line"; done; echo end';
     const id = await startContainer(daemon, pod, shell(image, line, { stdin: true }));
@@ -226,10 +236,10 @@ export function streamingContract(start: () => Promise<StreamingRig>): void {
     await command.resize?.write('{"Width":90,"Height":20}');
     await sleep(300);
     await command.stdin?.write('hello\n');
-    await until('the answer', () => command.stdout?.text().includes('20 90') === true);
+    await until('the answer', () => command.stdout?.text().includes('20 90\r\n') === true);
     assert.match(command.stdout?.text() ?? '', /hello\r\ngot hello\r\n20 90\r\n/);
     const { status } = await daemon.cri.containerStatus({ containerId: id, verbose: false });
-    await until('the log', async () => (await readFile(status?.logPath ?? '', 'utf8')).includes('20 90'));
+    await until('the log', async () => logContent(await readFile(status?.logPath ?? '', 'utf8')).includes('20 90\r\n'));
     assert.match(
       logContent(await readFile(status?.logPath ?? '', 'utf8'), 'stdout'),
       /^\/dev\/pts\/\d+\r\nhello\r\ngot hello\r\n20 90\r\n$/,
@@ -280,53 +290,7 @@ export function streamingContract(start: () => Promise<StreamingRig>): void {
     });
   });
 
-  for (const transport of ['spdy', 'websocket']) {
-    test(`crictl -r ${transport}: exec, input and output of 64 MiB, a terminal, attach, port-forward`, {
-      skip: findCrictl() === undefined ? 'crictl is not built: make crictl' : false,
-    }, async (context) => {
-      const run = (args: string[], input?: Buffer) => runCrictl(daemon.socket, args, input);
-      const failed = await run(['exec', '-r', transport, container, 'sh', '-c', 'echo out; echo err >&2; exit 5']);
-      assert.equal(failed.stdout.toString(), 'out\n');
-      assert.match(failed.stderr, /^err$/m);
-      assert.doesNotMatch(failed.stderr, /Unknown stream/);
-      assert.match(failed.stderr, /command terminated with exit code 5/);
-      assert.equal(failed.code, 1);
-      const sent = randomBytes(64 * mib);
-      const start = performance.now();
-      const summed = await run(['exec', '-i', '-r', transport, container, 'sha256sum'], sent);
-      assert.equal(summed.stdout.toString(), `${sha(sent)}  -\n`);
-      const echoed = await run(['exec', '-i', '-r', transport, container, 'cat'], sent);
-      assert.equal(sha(echoed.stdout), sha(sent));
-      context.diagnostic(`3 x 64 MiB: ${((192 * mib) / 1e3 / (performance.now() - start)).toFixed(1)} MB/s`);
-      const forward = crictl(daemon.socket, ['port-forward', '-r', transport, pod.id, '0:80']);
-      const [said] = (await once(forward.stdout as NodeJS.ReadableStream, 'data')) as [Buffer];
-      const port = Number(/127\.0\.0\.1:(\d+)/.exec(said.toString())?.[1]);
-      const answers = await Promise.all(
-        Array.from({ length: 50 }, () => fetch(`http://127.0.0.1:${port}/`).then((r) => r.text())),
-      );
-      assert.deepEqual(new Set(answers), new Set(['hello\n']));
-      const gone = once(forward, 'exit');
-      forward.kill();
-      await gone;
-    });
-  }
-
-  test('a database and 50 of its clients speak through a forwarded port', {
-    skip: findCrictl() === undefined ? 'crictl is not built: make crictl' : false,
-  }, async (context) => {
-    const forward = crictl(daemon.socket, ['port-forward', pod.id, '0:6379']);
-    const [said] = (await once(forward.stdout as NodeJS.ReadableStream, 'data')) as [Buffer];
-    const port = /127\.0\.0\.1:(\d+)/.exec(said.toString())?.[1] ?? '';
-    const load = ['-t', 'set,get', '-n', '2000', '-c', '50', '-d', '10000', '-P', '4', '--csv'];
-    const report = await run('redis-benchmark', ['-p', port, ...load], { timeoutMs: 120_000 });
-    for (const line of report.trim().split('\n').slice(1)) context.diagnostic(line);
-    assert.match(report, /^"SET","\d[\s\S]*^"GET","\d/m);
-    const length = await run('redis-cli', ['-p', port, 'strlen', 'key:__rand_int__'], { timeoutMs: waitMs });
-    assert.equal(length.trim(), '10000');
-    const gone = once(forward, 'exit');
-    forward.kill();
-    await gone;
-  });
+  crictlContract(() => ({ daemon, image, pod, container }));
 
   const execUrl = async (cmd: string[], wanted: Wanted): Promise<string> =>
     (await daemon.cri.exec(ExecRequest.fromPartial({ containerId: container, cmd, ...wanted }))).url;

@@ -1,6 +1,6 @@
 /** FIFOs that the process of a native pod's stream made for the gateway: opened without waiting for the other side. */
 import { closeSync, constants, openSync } from 'node:fs';
-import { Socket } from 'node:net';
+import { type OnReadOpts, Socket } from 'node:net';
 import { HuskError } from '../../base/errors.ts';
 
 /** The gateway's end. A socket reads from the moment it is made, so it is made when reading may begin. */
@@ -23,11 +23,11 @@ export class Fifo {
     }
   }
 
-  /** The end as a stream; from now on it belongs to that. Once. */
-  open(): Socket {
+  /** The end as a stream; from now on it belongs to that. Once. @param onread of an Inlet, for one that is read */
+  open(onread?: OnReadOpts): Socket {
     const [fd, readable] = [this.#fd, this.#way === 'read'];
     if (fd === undefined) throw new HuskError('cancelled', 'stream of a native pod: closed', { stage: 'streaming' });
-    const socket = new Socket({ fd, readable, writable: !readable });
+    const socket = new Socket({ fd, readable, writable: !readable, ...(onread === undefined ? {} : { onread }) });
     this.#fd = undefined;
     this.#socket = socket;
     // The other side may go at any time; what that means is for the control connection to say.

@@ -1,6 +1,6 @@
 /** The connection to the process that serves one stream of a native pod (src/native/c/native-exec.c): lines. */
 import { once } from 'node:events';
-import { connect, type Socket } from 'node:net';
+import { connect, type OnReadOpts, type Socket } from 'node:net';
 import { HuskError } from '../../base/errors.ts';
 import { cleanText } from '../check/text.ts';
 
@@ -68,9 +68,13 @@ export class NativeControl {
   }
 }
 
-/** Connects to a socket in the folder of such a process. @throws HuskError `unavailable` */
-export async function connected(path: string): Promise<Socket> {
-  const socket = connect({ path, allowHalfOpen: true });
+/**
+ * Connects to a socket in the folder of such a process.
+ * @param onread of an Inlet, if that is to read it
+ * @throws HuskError `unavailable`
+ */
+export async function connected(path: string, onread?: OnReadOpts): Promise<Socket> {
+  const socket = connect({ path, allowHalfOpen: true, ...(onread === undefined ? {} : { onread }) });
   try {
     await once(socket, 'connect');
     return socket;

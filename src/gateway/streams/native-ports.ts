@@ -1,9 +1,10 @@
 /** Ports of a native pod: connections to a process in its network namespace (src/native/c/native-ports.c). */
-import { once } from 'node:events';
 import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
 import { HuskError } from '../../base/errors.ts';
 import type { StreamingRuntime } from '../../streaming/streaming-runtime.ts';
 import { cleanText } from '../check/text.ts';
+import { Inlet } from './inlet.ts';
 import { joinDuplex } from './join-duplex.ts';
 import { connected } from './native-control.ts';
 
@@ -22,12 +23,12 @@ export function nativePorts(path: string): Required<Pick<StreamingRuntime, 'port
       signal.addEventListener('abort', () => session.destroy(), { once: true });
     },
     async portForward(_sandboxId, port, client, signal) {
-      const socket = await dial(path, port);
+      const { socket, down } = await dial(path, port);
       const abort = (): void => void socket.destroy();
       signal.addEventListener('abort', abort, { once: true });
       if (signal.aborted) abort();
       try {
-        await joinDuplex(client, { input: socket, output: socket });
+        await joinDuplex(client, socket, down(client));
       } finally {
         signal.removeEventListener('abort', abort);
         socket.destroy();
@@ -36,16 +37,24 @@ export function nativePorts(path: string): Required<Pick<StreamingRuntime, 'port
   };
 }
 
+/** A connection inside the pod. */
+interface Dialled {
+  readonly socket: Socket;
+  /** Copies what comes from it to the client, whose stream it ends. Once. @throws HuskError when the connection breaks */
+  readonly down: (client: Duplex) => Promise<void>;
+}
+
 /** @throws HuskError `unavailable` with what both addresses said */
-async function dial(path: string, port: number): Promise<Socket> {
-  const socket = await connected(path);
+async function dial(path: string, port: number): Promise<Dialled> {
+  const answer = new Answer();
+  const socket = await connected(path, answer.inlet.onread);
   socket.on('error', () => undefined);
+  socket.once('close', () => answer.broken()).once('end', () => answer.broken());
   const timer = setTimeout(() => socket.destroy(), dialMs);
   try {
     socket.write(`${port}\n`);
-    const answer = await firstLine(socket);
-    if (answer === 'ok') return socket;
-    throw new HuskError('unavailable', answer.replace(/^error /, ''));
+    const line = await answer.line;
+    if (line !== 'ok') throw new HuskError('unavailable', line.replace(/^error /, ''));
   } catch (cause) {
     socket.destroy();
     const text = cleanText(HuskError.from(cause).message);
@@ -56,23 +65,42 @@ async function dial(path: string, port: number): Promise<Socket> {
   } finally {
     clearTimeout(timer);
   }
+  return {
+    socket,
+    down: async (client) => {
+      if (answer.rest.length > 0) client.write(answer.rest);
+      const whole = await answer.inlet.copy(socket, client);
+      if (!whole) throw new HuskError('unavailable', `localhost:${port} inside the pod: the connection broke`);
+      client.end();
+    },
+  };
 }
 
-/** What comes after the line stays in the socket. */
-async function firstLine(socket: Socket): Promise<string> {
-  let text = Buffer.alloc(0);
-  while (text.length < maxAnswerBytes && !socket.readableEnded && !socket.destroyed) {
-    const bytes = socket.read() as Buffer | null;
-    if (bytes === null) {
-      await Promise.race([once(socket, 'readable'), once(socket, 'close')]);
-      continue;
-    }
-    text = Buffer.concat([text, bytes]);
-    const end = text.indexOf('\n');
-    if (end < 0) continue;
-    const rest = text.subarray(end + 1);
-    if (rest.length > 0) socket.unshift(rest);
-    return text.toString('utf8', 0, end);
+/** The first line that comes, and what comes with it. */
+class Answer {
+  readonly inlet = new Inlet((piece) => this.#take(piece));
+  readonly line: Promise<string>;
+  /** Bytes behind the line, of the connection itself. */
+  rest: Buffer = Buffer.alloc(0);
+  readonly #line = Promise.withResolvers<string>();
+
+  constructor() {
+    this.line = this.#line.promise;
+    this.line.catch(() => undefined);
   }
-  throw new HuskError('unavailable', 'the process that forwards its ports is gone');
+
+  broken(): void {
+    this.#line.reject(new HuskError('unavailable', 'the process that forwards its ports is gone'));
+  }
+
+  /** Nothing more is read once the line is there. */
+  #take(piece: Buffer): boolean {
+    this.rest = Buffer.concat([this.rest, piece]);
+    const end = this.rest.indexOf('\n');
+    if (end < 0 && this.rest.length < maxAnswerBytes) return true;
+    if (end < 0) this.broken();
+    this.#line.resolve(this.rest.toString('utf8', 0, end));
+    this.rest = this.rest.subarray(end + 1);
+    return false;
+  }
 }

@@ -8,6 +8,7 @@ import type { Readable, Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import type { ExecTarget, ProcessStreams, StreamingRuntime } from '../../streaming/streaming-runtime.ts';
 import { Fifo } from './fifo.ts';
+import { Inlet } from './inlet.ts';
 import { NativeControl } from './native-control.ts';
 import { nativePorts } from './native-ports.ts';
 
@@ -51,12 +52,11 @@ async function runCommand(folder: string, { target, streams, signal }: Command):
     const [stdout, stderr] = [open(target.stdout, 'out', 'read'), open(target.stderr && !target.tty, 'err', 'read')];
     streams.onResize(({ width, height }) => control.resize(width, height));
     if (signal.aborted) close();
+    // Read while the OCI runtime still ends. The other one it may need itself, to say why there is no process.
+    const outputs = stdout === undefined ? [] : [new Output(stdout, streams.stdout)];
     await control.start();
     if (input !== undefined && streams.stdin !== undefined) pump(streams.stdin, input.open());
-    const outputs = [
-      ...(stdout === undefined ? [] : [new Output(stdout.open(), streams.stdout)]),
-      ...(stderr === undefined ? [] : [new Output(stderr.open(), streams.stderr)]),
-    ];
+    if (stderr !== undefined) outputs.push(new Output(stderr, streams.stderr));
     const exitCode = await control.exit;
     await Promise.all(outputs.map((output) => output.end()));
     return exitCode;
@@ -73,33 +73,23 @@ function pump(from: Readable, to: Writable): void {
 
 /** One output on its way to the client. */
 class Output {
+  readonly #inlet = new Inlet();
   readonly #from: Socket;
-  readonly #to: Writable | undefined;
-  readonly #copied: Promise<void>;
+  readonly #copied: Promise<boolean>;
 
-  constructor(from: Socket, to: Writable | undefined) {
-    this.#from = from;
-    this.#to = to;
-    if (to === undefined) from.resume();
-    const copied = to === undefined ? untilClosed(from) : pipeline(from, to, { end: false });
-    // A client that closes one of its streams, or a process that is not waited for, ends it.
-    this.#copied = copied.catch(() => undefined);
+  constructor(fifo: Fifo, to: Writable | undefined) {
+    this.#from = fifo.open(this.#inlet.onread);
+    this.#copied = this.#inlet.copy(this.#from, to);
   }
 
   /** The process has ended: waits until all that it wrote has been handed over. */
   async end(): Promise<void> {
     let before = this.#from.bytesRead;
     const timer = setInterval(() => {
-      const silent = this.#from.bytesRead === before && this.#to?.writableNeedDrain !== true;
+      const silent = this.#from.bytesRead === before && !this.#inlet.waiting;
       before = this.#from.bytesRead;
       if (silent) this.#from.destroy();
     }, strayOutputMs);
     await this.#copied.finally(() => clearInterval(timer));
   }
-}
-
-async function untilClosed(socket: Socket): Promise<void> {
-  const { promise, resolve } = Promise.withResolvers<void>();
-  socket.once('close', resolve);
-  await promise;
 }

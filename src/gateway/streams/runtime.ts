@@ -5,6 +5,7 @@ import { HuskError } from '../../base/errors.ts';
 import type { ExecTarget, ProcessStreams, StreamingRuntime } from '../../streaming/streaming-runtime.ts';
 import { checkExitCode } from '../check/answers.ts';
 import type { Vm } from '../guest/vm.ts';
+import { copyOutput } from './copy-output.ts';
 import type { GuestStream } from './guest-stream.ts';
 import { joinDuplex } from './join-duplex.ts';
 
@@ -45,7 +46,7 @@ export function guestStreamingRuntime(find: (sandboxId: string) => Vm): Streamin
       const abort = (): void => stream.close();
       signal.addEventListener('abort', abort, { once: true });
       try {
-        await joinDuplex(client, stream);
+        await joinDuplex(client, stream.input, pipeline(stream.output, client));
       } finally {
         signal.removeEventListener('abort', abort);
         stream.close();
@@ -87,14 +88,13 @@ async function copy(target: ExecTarget, client: ProcessStreams, { stream, ended,
   ended.catch(() => stream.close());
   if (client.stdin !== undefined) pump(client.stdin, stream);
   const outputs: Promise<void>[] = [];
-  if (target.stdout && client.stdout !== undefined)
-    outputs.push(pipeline(stream.output, client.stdout, { end: false }));
+  if (target.stdout && client.stdout !== undefined) outputs.push(copyOutput(stream.output, client.stdout));
   if (target.stderr && !target.tty && client.stderr !== undefined)
-    outputs.push(pipeline(stream.error, client.stderr, { end: false }));
+    outputs.push(copyOutput(stream.error, client.stderr));
   try {
     await Promise.all(outputs);
   } catch (caught) {
-    // The guest's own words come first; else the client has closed a stream that it asked for.
+    // The guest's own words come first; else the link was lost.
     await ended;
     if (!signal.aborted) throw HuskError.from(caught, 'streaming');
   }

@@ -1,7 +1,7 @@
 /*
  * husk-native-attach: joins a client of the streaming server with the streams of a native container.
  *
- *   husk-native-attach FOLDER UID GID WANTED BUNDLE
+ *   husk-native-attach FOLDER UID GID CGROUPS WANTED BUNDLE
  *
  * WANTED has letters: i, o, e for the streams, t if the container is on a terminal, k to keep the connection to
  * conmon until the container ends, for conmon takes the end of any connection for the end of the input. BUNDLE has
@@ -169,14 +169,14 @@ static void serve(void)
 int main(int argc, char **argv)
 {
 	int columns = 0, rows = 0;
-	if (argc != 6)
+	if (argc != 7)
 		return 64;
 	begin(argv);
-	with_terminal = strchr(argv[4], 't') != NULL;
-	keep = strchr(argv[4], 'k') != NULL;
-	pipes = make_pipes(argv[4]);
-	await_gateway(&columns, &rows);
-	join(argv[5]);
+	with_terminal = strchr(argv[5], 't') != NULL;
+	keep = strchr(argv[5], 'k') != NULL;
+	pipes = make_pipes(argv[5]);
+	end_joining(await_gateway(&columns, &rows));
+	join(argv[6]);
 	shut(&pipes.out_left);
 	shut(&pipes.err_left);
 	become_plain();

@@ -1,7 +1,7 @@
 /*
  * husk-native-exec: one command in a native container, for a client of the streaming server.
  *
- *   husk-native-exec FOLDER UID GID WANTED RUNTIME ARGUMENT...
+ *   husk-native-exec FOLDER UID GID CGROUPS WANTED RUNTIME ARGUMENT...
  *
  * WANTED has letters: i, o, e for the streams, t for a terminal. The arguments are those of the OCI runtime's
  * `exec` up to the container's id; descriptor 3, which it inherits, holds the process's description. `exec
@@ -15,7 +15,6 @@
 #include "native-pipes.h"
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <termios.h>
 #include <time.h>
 
@@ -73,7 +72,7 @@ static void complain(int from, const char *what)
 }
 
 /* Starts the process. Returns its pid, as this program's child. */
-static pid_t start(char **command, int with_terminal)
+static pid_t start(char **command, int with_terminal, pid_t joiner)
 {
 	char text[32] = "";
 	int spare[2] = {-1, -1}, status = 0;
@@ -86,6 +85,7 @@ static pid_t start(char **command, int with_terminal)
 		fail("fork: %s", strerror(errno));
 	if (runtime == 0)
 		run_runtime(command, with_terminal, spare[1]);
+	end_joining(joiner);
 	while (waitpid(runtime, &status, 0) < 0 && errno == EINTR)
 		;
 	close(SPEC_FD);
@@ -253,14 +253,14 @@ static int serve_terminal(pid_t pid, int ended)
 
 int main(int argc, char **argv)
 {
-	if (argc < 6)
+	if (argc < 7)
 		return 64;
 	begin(argv);
-	int with_terminal = strchr(argv[4], 't') != NULL;
-	pipes = make_pipes(argv[4]);
+	int with_terminal = strchr(argv[5], 't') != NULL;
+	pipes = make_pipes(argv[5]);
 	int listener = with_terminal ? listen_at("tty", 0600, 0, 1) : -1;
-	await_gateway(&columns, &rows);
-	pid_t pid = start(argv + 5, with_terminal);
+	pid_t joiner = await_gateway(&columns, &rows);
+	pid_t pid = start(argv + 6, with_terminal, joiner);
 	int ended = pidfd_open(pid);
 	if (ended < 0)
 		fail("pidfd of process %d: %s", pid, strerror(errno));

@@ -4,6 +4,7 @@
 #ifndef HUSK_NATIVE_PIPES_H
 #define HUSK_NATIVE_PIPES_H
 #include "native-stream.h"
+#include <sys/wait.h>
 
 /* A reader of a full pipe wakes its writer half as often. */
 #define FIFO_BYTES (256 * 1024)
@@ -59,12 +60,40 @@ static struct pipes make_pipes(const char *wanted)
 	return pipes;
 }
 
-/* Waits for the gateway, which says "go" when it has opened the FIFOs, and may tell a size before. */
-static void await_gateway(int *columns, int *rows)
+/*
+ * Has another process join the cgroups: the kernel waits for a grace period of RCU, 6 to 32 ms where it was measured, in which the client
+ * connects and the OCI runtime starts.
+ */
+static pid_t begin_to_join(void)
+{
+	pid_t self = getpid(), joiner = fork();
+	if (joiner < 0)
+		fail("fork: %s", strerror(errno));
+	if (joiner == 0)
+		_exit(join_cgroups(self));
+	return joiner;
+}
+
+/* Waits until it is done. */
+static void end_joining(pid_t joiner)
+{
+	int status = 0;
+	while (waitpid(joiner, &status, 0) < 0 && errno == EINTR)
+		;
+	if (status != 0)
+		fail("join the cgroups of the pod: %s", WIFEXITED(status) ? strerror(WEXITSTATUS(status)) : "killed");
+}
+
+/*
+ * Waits for the gateway, which says "go" when it has opened the FIFOs, and may tell a size before. Meanwhile another process
+ * joins the cgroups; its pid is returned, and waited for by `end_joining` before anything of a client is moved.
+ */
+static pid_t await_gateway(int *columns, int *rows)
 {
 	char line[64];
 	int listener = listen_at("control", 0660, gateway_gid, 1);
 	announce();
+	pid_t joiner = begin_to_join();
 	control = next_connection(listener, CLIENT_MS);
 	close(listener);
 	if (control < 0)
@@ -78,6 +107,7 @@ static void await_gateway(int *columns, int *rows)
 	}
 	for (const char *const *name = (const char *const[]){"control", "in", "out", "err", NULL}; *name; name++)
 		unlinkat(folder, *name, 0);
+	return joiner;
 }
 
 /* Lines that come bit by bit while other things go on. */

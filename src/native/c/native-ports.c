@@ -1,12 +1,12 @@
 /*
  * husk-native-ports: connects one client of the streaming server with ports of a native pod's loopback.
  *
- *   husk-native-ports FOLDER UID GID NETNS
+ *   husk-native-ports FOLDER UID GID CGROUPS NETNS
  *
  * NETNS is the file of the pod's network namespace, or empty for the host's. The first connection to `control` is the
  * client's session: when it ends, so does everything. Each further one says a port in a line, gets `ok` or
- * `error TEXT`, and is then that connection, half-closes included. Everything after the namespace is entered is done
- * without rights; the folder is huskd's to remove.
+ * `error TEXT`, and is then that connection, half-closes included. No client is taken before
+ * rights are given up; the folder is huskd's to remove.
  */
 #define _GNU_SOURCE
 #include "native-stream.h"
@@ -150,16 +150,19 @@ static void enter(const char *netns)
 
 int main(int argc, char **argv)
 {
-	if (argc != 5)
+	if (argc != 6)
 		return 64;
 	begin(argv);
-	enter(argv[4]);
+	enter(argv[5]);
 	int listener = listen_at("control", 0660, gateway_gid, MOST_WAITING);
 	/* The name stays: more connections come by it. */
 	close(folder);
 	folder = -1;
-	become_plain();
 	announce();
+	/* The pod is being removed, and its client finds nobody. */
+	if (join_cgroups(getpid()) != 0)
+		return 1;
+	become_plain();
 	/* A group of its own, so that its connections end with it. */
 	if (setpgid(0, 0) != 0 && getpgrp() != getpid())
 		return 1;

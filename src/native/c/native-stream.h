@@ -2,11 +2,12 @@
  * What the programs that serve the streams of native pods share. huskd starts one for each URL that it
  * gives out, as root, with
  *
- *   PROGRAM FOLDER UID GID ...
+ *   PROGRAM FOLDER UID GID CGROUPS ...
  *
  * FOLDER is empty, root's own, and may be passed by the gateway, whose group GID is. There the gateway
  * finds a socket (`control`) and, where there are some, FIFOs (`in`, `out`, `err`). Bytes pass through the
- * FIFOs; the connection carries lines. Once the privileged part is done the program becomes UID: no byte
+ * FIFOs; the connection carries lines. CGROUPS are the files, one a line, by which the program joins the pod's cgroups.
+ * Once the privileged part is done the program becomes UID: no byte
  * of a client is looked at as root.
  */
 #ifndef HUSK_NATIVE_STREAM_H
@@ -14,6 +15,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -31,7 +33,7 @@
 /* Between two lines of the gateway that belong together. */
 #define LINE_MS 30000
 
-static const char *folder_path;
+static const char *folder_path, *cgroup_files;
 static uid_t plain_uid;
 static gid_t gateway_gid;
 static int folder = -1, control = -1;
@@ -120,17 +122,15 @@ static int listen_at(const char *name, mode_t mode, gid_t group, int backlog)
 	return fd;
 }
 
-/* Reads the arguments, and waits for huskd's word that the program is where it is to be accounted. */
+/* Reads the arguments. */
 static void begin(char **argv)
 {
-	char go;
 	umask(0);
 	signal(SIGPIPE, SIG_IGN);
 	folder_path = argv[1];
 	plain_uid = number(argv[2]);
 	gateway_gid = number(argv[3]);
-	if (read(STDIN_FILENO, &go, 1) != 1)
-		_exit(1);
+	cgroup_files = argv[4];
 	folder = open(folder_path, O_PATH | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 	if (folder < 0)
 		fail("%s: %s", folder_path, strerror(errno));
@@ -144,6 +144,27 @@ static void announce(void)
 	for (int fd = 0; fd <= 2; fd++)
 		dup2(null, fd);
 	close(null);
+}
+
+/* Moves a process into the pod's cgroups, which end it with the pod. A pod that is being removed has none. Returns the errno, or 0. */
+static int join_cgroups(pid_t pid)
+{
+	for (const char *at = cgroup_files; *at;) {
+		char path[PATH_MAX];
+		size_t length = strcspn(at, "\n");
+		if (length >= sizeof path)
+			return ENAMETOOLONG;
+		memcpy(path, at, length);
+		path[length] = 0;
+		int fd = open(path, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
+		int failure = fd < 0 || dprintf(fd, "%d", pid) < 0 ? errno : 0;
+		if (fd >= 0)
+			close(fd);
+		if (failure != 0)
+			return failure;
+		at += length + (at[length] == '\n');
+	}
+	return 0;
 }
 
 /* Waits for a connection; at most so long. -1: none came. */

@@ -24,7 +24,7 @@ export interface SessionOptions {
   readonly onStream: (stream: SpdyStream) => boolean;
 }
 
-/** Bytes of answers waiting for a peer that does not read: beyond this the session reads no more frames. */
+/** How long a client may take for what waits for it, or for a part of it. */
 const connectionFullMs = 60_000;
 
 export class SpdySession {
@@ -37,7 +37,7 @@ export class SpdySession {
   readonly #streams = new Map<number, SpdyStream>();
   #lastStreamId = 0;
   #closing = false;
-  #drained: Promise<void> | undefined;
+  #stuck: NodeJS.Timeout | undefined;
 
   constructor(options: SessionOptions) {
     this.#options = options;
@@ -75,6 +75,7 @@ export class SpdySession {
       this.#headersIn.close();
       this.#headersOut.close();
       connection.destroy();
+      clearTimeout(this.#stuck);
     }
   }
 
@@ -114,7 +115,7 @@ export class SpdySession {
       return this.#send(encodeControl({ type: 'rst-stream', streamId, status: rstStatus.refusedStream }));
     }
     const stream = new SpdyStream(streamId, headers, {
-      sendData: (id, data, last) => this.#sendData(id, data, last),
+      sendData: (id, data, last, done) => this.#sendData(id, data, last, done),
       sendReset: (id) =>
         void this.#send(encodeControl({ type: 'rst-stream', streamId: id, status: rstStatus.cancel })).catch(
           () => undefined,
@@ -130,47 +131,67 @@ export class SpdySession {
     if (!this.#options.onStream(stream)) stream.destroy();
   }
 
-  async #sendData(streamId: number, data: Buffer, fin: boolean): Promise<void> {
+  /** Calls back when the system has the bytes: until then they stay the sender's, and are not to be changed. */
+  #sendData(streamId: number, data: Buffer, fin: boolean, done: (error?: Error | null) => void): void {
+    const { connection } = this.#options;
+    if (!isOpen(connection)) return done(closedError());
+    const taken = (error?: Error | null): void => {
+      this.#tookSome();
+      done(error);
+    };
+    // Headers and bytes leave in one system call.
+    connection.cork();
     let rest = data;
-    do {
-      const piece = rest.subarray(0, maxDataFrameBytes);
-      rest = rest.subarray(piece.length);
-      const { connection } = this.#options;
-      connection.cork();
-      connection.write(dataHeader(streamId, piece.length, fin && rest.length === 0));
-      const sent = this.#send(piece);
-      connection.uncork();
-      await sent;
-    } while (rest.length > 0);
+    while (rest.length > maxDataFrameBytes) {
+      connection.write(dataHeader(streamId, maxDataFrameBytes, false));
+      connection.write(rest.subarray(0, maxDataFrameBytes));
+      rest = rest.subarray(maxDataFrameBytes);
+    }
+    const header = dataHeader(streamId, rest.length, fin);
+    if (rest.length === 0) connection.write(header, taken);
+    else {
+      connection.write(header);
+      connection.write(rest, taken);
+    }
+    connection.uncork();
+    this.#watch();
   }
 
   async #send(bytes: Buffer): Promise<void> {
     const { connection } = this.#options;
-    if (connection.destroyed || connection.writableEnded) {
-      throw new HuskError('unavailable', 'send on a SPDY connection: it is closed', { stage: 'streaming' });
-    }
-    if (connection.write(bytes)) return;
-    // One wait for all streams: with an AbortSignal for each frame, it cost as much as moving the bytes.
-    this.#drained ??= drained(connection).finally(() => {
-      this.#drained = undefined;
+    if (!isOpen(connection)) throw closedError();
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    const more = connection.write(bytes, (error) => {
+      this.#tookSome();
+      if (error instanceof Error) reject(error);
+      else resolve();
     });
-    await this.#drained;
+    promise.catch(() => undefined);
+    this.#watch();
+    if (!more) await promise;
+  }
+
+  /** A client that takes nothing for a minute is closed. */
+  #watch(): void {
+    const { connection } = this.#options;
+    if (!connection.writableNeedDrain || connection.destroyed) return;
+    this.#stuck ??= setTimeout(() => {
+      const message = `send on a SPDY connection: the client read nothing for ${connectionFullMs} ms`;
+      connection.destroy(new HuskError('unavailable', message, { stage: 'streaming' }));
+    }, connectionFullMs);
+  }
+
+  #tookSome(): void {
+    if (this.#options.connection.writableLength > 0) return void this.#stuck?.refresh();
+    clearTimeout(this.#stuck);
+    this.#stuck = undefined;
   }
 }
 
-/** Waits until the connection takes more, or is closed. One that takes nothing for a minute is closed. @throws HuskError `unavailable` */
-async function drained(connection: Duplex): Promise<void> {
-  const { promise, resolve, reject } = Promise.withResolvers<void>();
-  const timer = setTimeout(() => {
-    const message = `send on a SPDY connection: the client read nothing for ${connectionFullMs} ms`;
-    reject(new HuskError('unavailable', message, { stage: 'streaming' }));
-    connection.destroy();
-  }, connectionFullMs);
-  connection.once('drain', resolve).once('close', resolve);
-  try {
-    await promise;
-  } finally {
-    clearTimeout(timer);
-    connection.off('drain', resolve).off('close', resolve);
-  }
+function isOpen(connection: Duplex): boolean {
+  return !connection.destroyed && !connection.writableEnded;
+}
+
+function closedError(): HuskError {
+  return new HuskError('unavailable', 'send on a SPDY connection: it is closed', { stage: 'streaming' });
 }

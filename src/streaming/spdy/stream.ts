@@ -5,8 +5,8 @@ import type { Headers } from './header-block.ts';
 
 /** What a stream needs of its session. */
 export interface StreamSink {
-  /** Sends data; resolves when more may be sent. */
-  sendData(streamId: number, data: Buffer, fin: boolean): Promise<void>;
+  /** Sends data; calls back when it is with the system, and more may be sent. */
+  sendData(streamId: number, data: Buffer, fin: boolean, done: (error?: Error | null) => void): void;
   sendReset(streamId: number): void;
   forget(streamId: number): void;
 }
@@ -56,11 +56,11 @@ export class SpdyStream extends Duplex {
   }
 
   override _write(chunk: Buffer, _encoding: BufferEncoding, done: (error?: Error | null) => void): void {
-    this.#sink.sendData(this.id, chunk, false).then(() => done(), done);
+    this.#sink.sendData(this.id, chunk, false, done);
   }
 
   override _final(done: (error?: Error | null) => void): void {
-    this.#sink.sendData(this.id, Buffer.alloc(0), true).then(() => done(), done);
+    this.#sink.sendData(this.id, Buffer.alloc(0), true, done);
   }
 
   override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
