@@ -16,14 +16,22 @@ const char *again(int fd) {
   return path;
 }
 
+/* File systems that were seen, of all servers of the session. */
+static struct seen {
+  dev_t device[MAX_DEVICES];
+  int devices;
+} *seen;
+
+void start_attributes(void) {
+  seen = shared(sizeof *seen);
+}
+
 /* Inode numbers repeat on other file systems: the number of the file system goes into the top byte. */
 uint64_t told_inode(const struct statx *from, uint64_t inode) {
-  static dev_t device[MAX_DEVICES];
-  static int devices;
   dev_t wanted = makedev(from->stx_dev_major, from->stx_dev_minor);
   int i = 0;
-  while (i < devices && device[i] != wanted) i++;
-  if (i == devices && devices < MAX_DEVICES) device[devices++] = wanted;
+  while (i < seen->devices && seen->device[i] != wanted) i++;
+  if (i == seen->devices && i < MAX_DEVICES) seen->device[seen->devices++] = wanted;
   return inode ^ ((uint64_t)i << 56);
 }
 

@@ -50,6 +50,9 @@ handler do_lookup, do_forget, do_batch_forget, do_symlink, do_mknod, do_mkdir, d
     do_removexattr, do_open, do_create, do_read, do_write, do_release, do_fsync, do_fallocate, do_lseek, do_opendir,
     do_readdir, do_readdirplus, do_lock, do_lock_wait, do_interrupt;
 
+/* keeper.c: zeroed memory that this server has in common with those that follow it. */
+void *shared(size_t bytes);
+
 /* nodes.c */
 void start_nodes(int root);
 struct node *node_of(uint64_t id);
@@ -70,6 +73,7 @@ int enter(int folder, const char *name, struct fuse_entry_out *to);
 void tell_entry(const struct node *, const struct statx *, struct fuse_entry_out *to);
 
 /* attributes.c */
+void start_attributes(void);
 int look(int fd, struct statx *to);
 /* The number that the guest sees of a file on the file system that was looked at. */
 uint64_t told_inode(const struct statx *, uint64_t inode);
@@ -80,11 +84,13 @@ int drop_suid(int fd);
 const char *again(int fd);
 
 /* locks.c */
+void start_locks(void);
 void retry_locks(void);
 int locks_wait(void);
 void forget_lock_waits(uint64_t handle);
 
 /* serve.c */
+void start_session(void);
 void put(struct answer *, const void *bytes, size_t size);
 void answer_later(uint64_t unique, int code);
 

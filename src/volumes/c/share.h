@@ -78,7 +78,13 @@ void set_limits(void);
 void drop_rights(void);
 void filter_calls(void);
 
-/* Serves FUSE on `link` below the folder `root` until the link ends. Returns an exit code. */
-int serve(int link, int root);
+/* Serves FUSE on `link` until it ends, from where an earlier server left it. Returns an exit code. */
+int serve(int link);
+
+/*
+ * keeper.c: has FUSE served on `link` below the folder `root` until the link ends; writes a byte to `deaths` for each server
+ * that is followed by another. Returns an exit code.
+ */
+int keep(int link, int root, int deaths);
 
 #endif
