@@ -41,6 +41,10 @@ class FakeVm implements Vm {
     return Promise.reject(new HuskError('unavailable', `plug a disk into VM "${this.ref.id}": it has ended`));
   }
 
+  resizeBlock(_serial: string, sizeBytes: number): Promise<number> {
+    return Promise.resolve(sizeBytes);
+  }
+
   consoleTail(): Promise<string> {
     return Promise.resolve('');
   }

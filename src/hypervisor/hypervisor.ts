@@ -80,6 +80,8 @@ export interface Vm {
   attachLayers(layers: readonly LayerFile[], signal?: AbortSignal): Promise<LayerRange[]>;
   /** Plugs in a block device of the host, once however often it is asked for; the serial that the guest finds it by. */
   attachBlock(device: BlockDevice, signal?: AbortSignal): Promise<string>;
+  /** Tells the guest that the device behind a disk has this size; the size that the disk had. */
+  resizeBlock(serial: string, sizeBytes: number): Promise<number>;
   /** The end of the guest's console, for error messages. */
   consoleTail(): Promise<string>;
   /** Ends the process and waits until it is gone. Gone already: success. */

@@ -35,6 +35,7 @@ export function vmVolumes(
     put: (volume) => agent.putVolume({ volume }, { timeoutMs: options.deadlines.agentCallMs }),
     attachImage: (mount, image) => attachImage(vm, mount, image),
     attachBlock: (path, readonly) => vm.attachBlock({ path, readonly }),
+    resizeBlock: (serial, sizeBytes) => vm.resizeBlock(serial, sizeBytes),
     share: async (share) => {
       running ??= ShareServer.start(shareSpec(options, record)).then(watched);
       // One that could not be started is tried again by the next container.
@@ -56,6 +57,7 @@ export function shareSpec(options: VmRuntimeOptions, record: SandboxRecord): Sha
     socket: join(stateFolder, shareSocketName),
     stateFolder,
     cgroupPaths: options.cgroups.paths(parent, record.id),
+    onDeath: () => options.log.warn({ sandbox: record.id }, 'the file server of its volumes died; another goes on'),
   };
 }
 

@@ -14,7 +14,7 @@ import { podPlaces } from '../places.ts';
 import type { Pod } from '../pod.ts';
 import { runTool } from '../tool.ts';
 import type { PodIds } from '../user-ids.ts';
-import { diskOf, mountDisk } from './block.ts';
+import { diskOf, growDisk, mountDisk } from './block.ts';
 import { type KnownNode, type TreePath, treeOf } from './tree.ts';
 import { writeTree } from './tree-files.ts';
 
@@ -57,7 +57,8 @@ export class Volumes {
   }
 
   /**
-   * Makes the volume; one that is there stays, and a tree becomes what is asked.
+   * Makes the volume; one that is there stays. A tree becomes what is asked, and the file system of a disk as large
+   * as the disk.
    * @throws HuskError `invalid-argument`, `already-exists` when it is there as another kind
    */
   async put({ id, kind, idMapped }: Volume): Promise<void> {
@@ -70,7 +71,11 @@ export class Volumes {
       if (made !== undefined && made.kind !== kind.$case)
         throw new HuskError('already-exists', `volume "${id}": it is there as "${made.kind}", not "${kind.$case}"`);
       if (kind.$case === 'tree') return await this.#putTree(id, kind.value, ids);
-      if (made !== undefined) return;
+      if (made !== undefined) {
+        if (kind.$case === 'block' && !made.isDevice && !kind.value.readonly)
+          await this.#pod.sys.run(growDisk(await diskOf(kind.value.serial), made.source));
+        return;
+      }
       const source = await this.#make(id, kind, ids);
       const isFile = kind.$case === 'share' && kind.value.name.startsWith('f');
       const isDevice = kind.$case === 'block' && kind.value.fsType === '';
