@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fuse.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -31,6 +32,9 @@
 /* More than the server lets the kernel send (src/volumes/c/files.h). */
 #define MESSAGE_BYTES (1 << 20)
 #define READ_AHEAD_KIB 2048
+/* Requests that nobody waits for: so many bytes of them, and so long. */
+#define HELD_BYTES 16384
+#define LINGER_MS 2
 /* From the server, not for the kernel: it holds more files than it should (src/volumes/c/share.h). */
 #define FORGET_NOTICE 1000
 
@@ -68,24 +72,98 @@ static int open_port(void)
 	return found;
 }
 
-/* Requests: each read gives one. */
+static void to_port(const char *bytes, size_t size)
+{
+	for (size_t done = 0; done < size;) {
+		size_t part = size - done < TO_PORT ? size - done : TO_PORT;
+		ssize_t sent = write(port, bytes + done, part);
+		if (sent < 0 && errno != EINTR)
+			_exit(1);
+		done += sent > 0 ? (size_t)sent : 0;
+	}
+}
+
+static void answer_here(__u64 unique, int code)
+{
+	const struct fuse_out_header head = { .len = sizeof head, .error = -code, .unique = unique };
+	ssize_t ignored = write(fuse, &head, sizeof head);
+	(void)ignored;
+}
+
+/*
+ * What the kernel asks before the first write to a file, as `__vfs_getxattr` does: whether it has capabilities that the
+ * write must take away. The host's kernel takes them away itself. Programs give room for the value.
+ */
+static int asks_for_capabilities(const char *bytes, size_t size)
+{
+	static const char name[] = "security.capability";
+	struct fuse_getxattr_in in;
+	size_t at = sizeof(struct fuse_in_header) + sizeof in;
+	memcpy(&in, bytes + at - sizeof in, sizeof in);
+	return in.size == 0 && size == at + sizeof name && memcmp(bytes + at, name, sizeof name) == 0;
+}
+
+/* The end of an open file whose lock is not waited for by others. */
+static int just_ends(const char *bytes)
+{
+	struct fuse_release_in in;
+	memcpy(&in, bytes + sizeof(struct fuse_in_header), sizeof in);
+	return (in.release_flags & FUSE_RELEASE_FLOCK_UNLOCK) == 0;
+}
+
+enum { ANSWERED, CAN_WAIT, SEND };
+
+/* Each exchange with the host costs as much as a hundred system calls here: what need not be one is none. */
+static int look_at(char *bytes, size_t size)
+{
+	struct fuse_in_header head;
+	memcpy(&head, bytes, sizeof head);
+	switch (head.opcode) {
+	case FUSE_GETXATTR:
+		if (!asks_for_capabilities(bytes, size))
+			return SEND;
+		answer_here(head.unique, ENODATA);
+		return ANSWERED;
+	case FUSE_RELEASE:
+	case FUSE_RELEASEDIR:
+		if (!just_ends(bytes))
+			return SEND;
+		answer_here(head.unique, 0);
+		/* The server says nothing to number 0. */
+		head.unique = 0;
+		memcpy(bytes, &head, sizeof head);
+		return CAN_WAIT;
+	case FUSE_FORGET:
+	case FUSE_BATCH_FORGET:
+		return CAN_WAIT;
+	default:
+		return SEND;
+	}
+}
+
+/* Requests: each read gives one. Those that nobody waits for go with the next one, or soon. */
 static void *from_kernel(void *unused)
 {
+	struct pollfd more = { .fd = fuse, .events = POLLIN };
+	size_t held = 0;
 	(void)unused;
 	for (;;) {
-		ssize_t got = read(fuse, request, sizeof request);
+		if (held > HELD_BYTES || (held > 0 && poll(&more, 1, LINGER_MS) == 0)) {
+			to_port(request, held);
+			held = 0;
+		}
+		ssize_t got = read(fuse, request + held, sizeof request - held);
 		/* ENOENT: the request was taken back meanwhile. */
 		if (got < 0 && (errno == EINTR || errno == EAGAIN || errno == ENOENT))
 			continue;
 		if (got <= 0)
 			_exit(0);
-		for (ssize_t done = 0; done < got;) {
-			size_t size = (size_t)(got - done) < TO_PORT ? (size_t)(got - done) : TO_PORT;
-			ssize_t sent = write(port, request + done, size);
-			if (sent < 0 && errno != EINTR)
-				_exit(1);
-			done += sent > 0 ? sent : 0;
-		}
+		int what = look_at(request + held, (size_t)got);
+		held += what == ANSWERED ? 0 : (size_t)got;
+		if (what != SEND)
+			continue;
+		to_port(request, held);
+		held = 0;
 	}
 }
 

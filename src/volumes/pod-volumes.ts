@@ -6,7 +6,7 @@ import { type Device, type Mount, MountPropagation } from '../gen/cri/v1/api.ts'
 import type { Image } from '../pod/image-view.ts';
 import { mappedBy } from '../pod/user-namespace.ts';
 import { type ClassifiedMount, classifyDevice, classifyMount } from './classify.ts';
-import type { HostFacts } from './kinds.ts';
+import { type HostFacts, isOwnEmptyDir } from './kinds.ts';
 import { type DiskHost, PodDisks } from './pod-disks.ts';
 import type { Share } from './share-server.ts';
 import { openTree, readTree } from './snapshot.ts';
@@ -15,6 +15,8 @@ import { chunkBytes, treeDigest, treeVolumes, volumeId } from './wire.ts';
 
 /** What is asked of the guest and of the image store. */
 export interface VolumeHost extends DiskHost {
+  /** The pod's name for the kubelet. */
+  readonly podUid: string;
   /** Puts the image's layers on the VM's layers disk. @throws HuskError */
   attachImage(
     mount: Mount,
@@ -167,12 +169,13 @@ export class PodVolumes {
     }
   }
 
-  async #shareOf(mount: Mount, { path, type }: HostFacts): Promise<Volume> {
+  async #shareOf(mount: Mount, { path, type, partOf }: HostFacts): Promise<Volume> {
     const { readonly, recursiveReadOnly, propagation } = mount;
     const access = recursiveReadOnly ? 'rro' : readonly ? 'ro' : 'rw';
     const hostToContainer = propagation === MountPropagation.PROPAGATION_HOST_TO_CONTAINER;
     const mapped = mappedBy(mount.uidMappings, mount.gidMappings);
-    const name = await this.#host.share({ path, isFile: type === 'file', access, hostToContainer, mapped });
+    const own = isOwnEmptyDir(partOf?.path ?? path, this.#host.podUid);
+    const name = await this.#host.share({ path, isFile: type === 'file', access, hostToContainer, own, mapped });
     return { id: volumeId('share', name), kind: { $case: 'share', value: { name } }, idMapped: isMapped(mount) };
   }
 

@@ -33,6 +33,8 @@ export interface Share {
   readonly access: 'rw' | 'ro' | 'rro';
   /** Mounts that the host makes below the path later are seen. */
   readonly hostToContainer: boolean;
+  /** Nobody but the pod changes what is in it: the guest may rely on what it knows. */
+  readonly own?: boolean | undefined;
   /** Owners are seen, and written, as ids of this user namespace. */
   readonly mapped?: UserNamespace | undefined;
 }
@@ -135,10 +137,10 @@ export class ShareServer {
   async add(share: Share, signal?: AbortSignal): Promise<string> {
     const how = [share.access, share.hostToContainer ? 'slave' : 'private', ...mappingArgs(share.mapped)];
     const { dev, ino } = await stat(share.path, { bigint: true });
-    const key = `${how.join(' ')} ${dev}:${ino} ${share.path}`;
+    const key = `${how.join(' ')} ${share.own === true ? 'own ' : ''}${dev}:${ino} ${share.path}`;
     const known = this.#shares.find((each) => each.key === key);
     if (known !== undefined) return known.name;
-    const name = this.#freeName(share.isFile ? 'f' : 'd');
+    const name = this.#freeName(share.isFile ? 'f' : share.own === true ? 'p' : 'd');
     // Written before it is done: a name that was taken in vain is not used again.
     this.#shares.push({ key: '', name });
     await this.#save();
@@ -152,7 +154,7 @@ export class ShareServer {
     return name;
   }
 
-  #freeName(letter: 'd' | 'f'): string {
+  #freeName(letter: 'd' | 'f' | 'p'): string {
     const taken = this.#shares.filter(({ name }) => name.startsWith(letter)).length;
     if (taken < maxShares) return `${letter}${taken}`;
     throw new HuskError('resource-exhausted', `share a path with the VM: it has ${maxShares} of its kind already`, {

@@ -9,7 +9,6 @@ import {
   readdirSync,
   readFileSync,
   readlinkSync,
-  renameSync,
   statSync,
   symlinkSync,
   writeFileSync,
@@ -44,17 +43,6 @@ beforeEach(async () => {
   ({ host, data, subject, client } = scene);
 });
 afterEach(() => scene[Symbol.asyncDispose]());
-
-test('a folder that was removed and made again is shared anew', async () => {
-  assert.equal(await subject.server.add(share(data)), 'd0');
-  assert.equal(await subject.server.add(share(data)), 'd0', 'the same once more');
-  // Kept by its name: an inode number that is free would be given to the new folder.
-  renameSync(data, `${data}-before`);
-  mkdirSync(data);
-  writeFileSync(join(data, 'new'), '');
-  const name = await subject.server.add(share(data));
-  assert.deepEqual((await client.list(await client.walk(rootNode, name))).toSorted(), ['.', '..', 'new']);
-});
 
 test('files are read, written, listed and owned as the guest says', async () => {
   writeFileSync(join(data, 'a'), 'hello');

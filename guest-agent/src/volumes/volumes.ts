@@ -118,7 +118,7 @@ export class Volumes {
 
   /** One mount for all that is shared, however many containers use it. */
   async #share(name: string): Promise<string> {
-    if (!/^[df]\d{1,3}$/.test(name)) throw invalid(name, 'wanted a name of the file server, such as "d0"');
+    if (!/^[dfp]\d{1,3}$/.test(name)) throw invalid(name, 'wanted a name of the file server, such as "d0"');
     const { shareFolder } = podPlaces(this.#pod.settings);
     this.#fileServer ??= mountFileServer(this.#pod, shareFolder).catch((caught: unknown) => {
       this.#fileServer = undefined;

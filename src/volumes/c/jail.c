@@ -12,8 +12,10 @@ void join_cgroup(const char *folder) {
 static void make_mount_points(void) {
   char path[40];
   for (int i = 0; i < MAX_SHARES; i++) {
-    snprintf(path, sizeof path, EXPORT "/d%d", i);
-    if (mkdir(path, 0)) die("mkdir %s", path);
+    for (const char *kind = (const char[]){'d', OWN_FOLDER, 0}; *kind; kind++) {
+      snprintf(path, sizeof path, EXPORT "/%c%d", *kind, i);
+      if (mkdir(path, 0)) die("mkdir %s", path);
+    }
     snprintf(path, sizeof path, EXPORT "/f%d", i);
     int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0);
     if (fd < 0) die("create %s", path);

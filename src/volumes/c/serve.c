@@ -98,8 +98,9 @@ static void ask_to_forget(void) {
   say((unsigned char *)&notice, sizeof notice);
 }
 
-static int has_answer(uint32_t op) {
-  return op != FUSE_FORGET && op != FUSE_BATCH_FORGET && op != FUSE_INTERRUPT;
+/* To number 0 nothing is said: the kernel has been answered already (guest-agent/c/files.c). */
+static int has_answer(const struct fuse_in_header *head) {
+  return head->unique != 0 && head->opcode != FUSE_FORGET && head->opcode != FUSE_BATCH_FORGET && head->opcode != FUSE_INTERRUPT;
 }
 
 /* NO_MESSAGE ends the session. */
@@ -111,7 +112,7 @@ static int serve_message(const unsigned char *bytes, size_t size) {
   int code = parse(bytes, size, &m);
   if (code == NO_MESSAGE) return NO_MESSAGE;
   if (code == 0) code = handle_message(&m, &answer);
-  if (code == NO_ANSWER || code == LATER || !has_answer(m.head.opcode)) return 0;
+  if (code == NO_ANSWER || code == LATER || !has_answer(&m.head)) return 0;
   head.unique = m.head.unique;
   head.error = -code;
   if (code == 0) head.len = (uint32_t)(answer.at - output);
@@ -157,7 +158,7 @@ static int resume(void) {
   if (session->moving) return NO_MESSAGE;
   if (session->handling == 0) return 0;
   memcpy(&head, session->input + session->at, sizeof head);
-  if (has_answer(head.opcode)) answer_later(head.unique, EIO);
+  if (has_answer(&head)) answer_later(head.unique, EIO);
   end_message();
   return serve_input();
 }

@@ -6,8 +6,8 @@
  *   husk-share probe FOLDER
  *
  * `serve` connects to the socket of the VM's virtio-serial port, moves into namespaces and a root
- * of its own that holds nothing but empty mount points (d0, d1, ... for folders, f0, f1, ... for
- * files), gives up what it can, prints `ready PID STARTTICKS` and serves until the socket ends.
+ * of its own that holds nothing but empty mount points (d0, d1, ... for folders, p0, p1, ... for those
+ * that nobody but the pod changes, f0, f1, ... for files), gives up what it can, prints `ready PID STARTTICKS` and serves until the socket ends.
  * `add` mounts a path of the host on one of them: nodev, nosuid, nosymfollow; with ranges of ids as a user
  * namespace sees them. `probe` tells by its exit code whether the file system of a folder can have that.
  *

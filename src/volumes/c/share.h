@@ -40,6 +40,8 @@
 #endif
 
 #define EXPORT "e"
+/* First letter of the mount points of folders that nobody but the pod changes. */
+#define OWN_FOLDER 'p'
 /* Folders and files that a pod can share, each. */
 #define MAX_SHARES 128
 /* Descriptors of the server: files that the guest knows, files that it has opened, and a few of its own. */
