@@ -148,7 +148,7 @@ static void *from_kernel(void *unused)
 	size_t held = 0;
 	(void)unused;
 	for (;;) {
-		if (held > HELD_BYTES || (held > 0 && poll(&more, 1, LINGER_MS) == 0)) {
+		if (held > HELD_BYTES || (held > 0 && poll(&more, 1, LINGER_MS) <= 0)) {
 			to_port(request, held);
 			held = 0;
 		}
