@@ -8,8 +8,15 @@ static struct tables {
   struct node nodes[NODE_LIMIT], *bucket[BUCKETS], *unused;
   struct handle handles[HANDLE_LIMIT];
   int unused_handle;
-  uint32_t held;
+  uint32_t held, enough;
 } *known;
+
+/* Of the files that may be known; of fewer where the machine gives fewer descriptors. */
+static uint32_t enough_nodes(void) {
+  struct rlimit files;
+  if (getrlimit(RLIMIT_NOFILE, &files) || files.rlim_cur >= OPEN_LIMIT) return NODES_ENOUGH;
+  return (uint32_t)((uint64_t)files.rlim_cur * NODES_ENOUGH / OPEN_LIMIT);
+}
 
 /* The same file by another mount is another node: only one of them may be read-only. */
 static struct node **place(uint64_t mount, uint64_t device, uint64_t inode) {
@@ -22,6 +29,7 @@ static struct node **place(uint64_t mount, uint64_t device, uint64_t inode) {
 /* The root is node 1 and stays; the others follow it in the table. */
 void start_nodes(int root) {
   known = shared(sizeof *known);
+  known->enough = enough_nodes();
   known->nodes[0] = (struct node){.fd = root, .lookups = 1, .type = S_IFDIR};
   for (int i = NODE_LIMIT - 1; i > 0; i--) {
     known->nodes[i] = (struct node){.fd = -1, .next = known->unused};
@@ -75,7 +83,7 @@ void forget(uint64_t id, uint64_t lookups) {
 }
 
 int nodes_are_many(void) {
-  return known->held > NODES_ENOUGH;
+  return known->held > known->enough;
 }
 
 int64_t new_handle(int fd) {
