@@ -2,10 +2,11 @@
  * husk-files: joins the virtio-serial port husk.files.0, behind which the pod's file server listens,
  * with the kernel's FUSE, and mounts it.
  *
- *   husk-files TARGET
+ *   husk-files TARGET [ahead]
  *
  * Two threads copy whole messages between the port and /dev/fuse; they end with the channel, and
- * then every call on the mount answers ENOTCONN. The program returns when the server has answered.
+ * then every call on the mount answers ENOTCONN. The program returns when the server has answered; with `ahead` at once,
+ * since there is none yet: the first message waits until the host opens the port, and all calls wait for its answer.
  * They are threads because each change of address spaces costs an emulated processor its translations.
  */
 #define _GNU_SOURCE
@@ -22,8 +23,8 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
-#include <sys/sysmacros.h>
 #include <unistd.h>
+#include "files-requests.h"
 
 #define PORT_NAME "husk.files.0"
 #define PORTS "/sys/class/virtio-ports"
@@ -40,6 +41,7 @@
 
 static char request[MESSAGE_BYTES], answers[MESSAGE_BYTES];
 static int port, fuse;
+static const char *target;
 
 static __attribute__((noreturn)) void die(const char *what)
 {
@@ -90,27 +92,6 @@ static void answer_here(__u64 unique, int code)
 	(void)ignored;
 }
 
-/*
- * What the kernel asks before the first write to a file, as `__vfs_getxattr` does: whether it has capabilities that the
- * write must take away. The host's kernel takes them away itself. Programs give room for the value.
- */
-static int asks_for_capabilities(const char *bytes, size_t size)
-{
-	static const char name[] = "security.capability";
-	struct fuse_getxattr_in in;
-	size_t at = sizeof(struct fuse_in_header) + sizeof in;
-	memcpy(&in, bytes + at - sizeof in, sizeof in);
-	return in.size == 0 && size == at + sizeof name && memcmp(bytes + at, name, sizeof name) == 0;
-}
-
-/* The end of an open file whose lock is not waited for by others. */
-static int just_ends(const char *bytes)
-{
-	struct fuse_release_in in;
-	memcpy(&in, bytes + sizeof(struct fuse_in_header), sizeof in);
-	return (in.release_flags & FUSE_RELEASE_FLOCK_UNLOCK) == 0;
-}
-
 enum { ANSWERED, CAN_WAIT, SEND };
 
 /* Each exchange with the host costs as much as a hundred system calls here: what need not be one is none. */
@@ -141,32 +122,6 @@ static int look_at(char *bytes, size_t size)
 	}
 }
 
-/* Requests: each read gives one. Those that nobody waits for go with the next one, or soon. */
-static void *from_kernel(void *unused)
-{
-	struct pollfd more = { .fd = fuse, .events = POLLIN };
-	size_t held = 0;
-	(void)unused;
-	for (;;) {
-		if (held > HELD_BYTES || (held > 0 && poll(&more, 1, LINGER_MS) <= 0)) {
-			to_port(request, held);
-			held = 0;
-		}
-		ssize_t got = read(fuse, request + held, sizeof request - held);
-		/* ENOENT: the request was taken back meanwhile. */
-		if (got < 0 && (errno == EINTR || errno == EAGAIN || errno == ENOENT))
-			continue;
-		if (got <= 0)
-			_exit(0);
-		int what = look_at(request + held, (size_t)got);
-		held += what == ANSWERED ? 0 : (size_t)got;
-		if (what != SEND)
-			continue;
-		to_port(request, held);
-		held = 0;
-	}
-}
-
 static void write_text(const char *path, const char *text)
 {
 	int fd = open(path, O_WRONLY | O_CLOEXEC);
@@ -175,6 +130,19 @@ static void write_text(const char *path, const char *text)
 	ssize_t ignored = write(fd, text, strlen(text));
 	(void)ignored;
 	close(fd);
+}
+
+/* What is read one after the other is asked for ahead: several requests are on their way at a time. */
+static void read_ahead(void)
+{
+	char path[80], kib[16];
+	struct statx st;
+	/* What the kernel knows itself: the thread that asks is the one that would take the answer. */
+	if (statx(AT_FDCWD, target, AT_STATX_DONT_SYNC, STATX_TYPE, &st) != 0)
+		return;
+	snprintf(path, sizeof path, "/sys/class/bdi/%u:%u/read_ahead_kb", st.stx_dev_major, st.stx_dev_minor);
+	snprintf(kib, sizeof kib, "%d", READ_AHEAD_KIB);
+	write_text(path, kib);
 }
 
 /* Files that nothing uses leave the kernel's caches, and it tells the server. Not waited for: that would stop answers. */
@@ -207,6 +175,7 @@ static int to_kernel(const char *bytes, size_t size)
 /* Answers: a stream, in which each begins with its length. Each goes to the kernel in one write. */
 static void *from_server(void *unused)
 {
+	int first = 1;
 	(void)unused;
 	for (size_t have = 0;;) {
 		ssize_t got = read(port, answers + have, sizeof answers - have);
@@ -225,6 +194,10 @@ static void *from_server(void *unused)
 				break;
 			if (!to_kernel(answers + at, size))
 				_exit(1);
+			/* The kernel has taken the server's own figure with the first answer. */
+			if (first)
+				read_ahead();
+			first = 0;
 			at += size;
 		}
 		memmove(answers, answers + at, have - at);
@@ -232,38 +205,58 @@ static void *from_server(void *unused)
 	}
 }
 
+/* A port that the host has not opened yet looks like one that it has closed, but only to a reader. */
+static void start_reading(void)
+{
+	static pthread_t reader;
+	if (reader == 0 && pthread_create(&reader, NULL, from_server, NULL) != 0)
+		_exit(1);
+}
+
+/* Requests: each read gives one. Those that nobody waits for go with the next one, or soon. */
+static __attribute__((noreturn)) void from_kernel(void)
+{
+	struct pollfd more = { .fd = fuse, .events = POLLIN };
+	size_t held = 0;
+	for (;;) {
+		if (held > HELD_BYTES || (held > 0 && poll(&more, 1, LINGER_MS) <= 0)) {
+			to_port(request, held);
+			held = 0;
+		}
+		ssize_t got = read(fuse, request + held, sizeof request - held);
+		/* ENOENT: the request was taken back meanwhile. */
+		if (got < 0 && (errno == EINTR || errno == EAGAIN || errno == ENOENT))
+			continue;
+		if (got <= 0)
+			_exit(0);
+		int what = look_at(request + held, (size_t)got);
+		held += what == ANSWERED ? 0 : (size_t)got;
+		if (what != SEND)
+			continue;
+		to_port(request, held);
+		held = 0;
+		start_reading();
+	}
+}
+
 /* Copies, detached from whoever started this; either direction ends both. */
 static __attribute__((noreturn)) void pump(void)
 {
-	pthread_t other;
 	signal(SIGCHLD, SIG_IGN);
 	setsid();
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	for (int fd = 0; fd < 3; fd++)
 		dup2(null, fd);
-	if (pthread_create(&other, NULL, from_server, NULL) == 0)
-		from_kernel(NULL);
-	_exit(1);
-}
-
-/* What is read one after the other is asked for ahead: several requests are on their way at a time. */
-static void read_ahead(const char *target)
-{
-	char path[80], kib[16];
-	struct stat st;
-	if (stat(target, &st) != 0)
-		die("look at the file server's root");
-	snprintf(path, sizeof path, "/sys/class/bdi/%u:%u/read_ahead_kb", major(st.st_dev), minor(st.st_dev));
-	snprintf(kib, sizeof kib, "%d", READ_AHEAD_KIB);
-	write_text(path, kib);
+	from_kernel();
 }
 
 int main(int argc, char **argv)
 {
 	char options[160];
 	struct statfs fs;
-	if (argc != 2)
+	if (argc != 2 && (argc != 3 || strcmp(argv[2], "ahead") != 0))
 		return 2;
+	target = argv[1];
 	signal(SIGPIPE, SIG_IGN);
 	port = open_port();
 	if (port < 0)
@@ -282,6 +275,8 @@ int main(int argc, char **argv)
 		pump();
 	close(port);
 	close(fuse);
+	if (argc == 3)
+		return 0;
 	if (statfs(argv[1], &fs) != 0) {
 		int code = errno;
 		umount2(argv[1], MNT_DETACH);
@@ -289,6 +284,5 @@ int main(int argc, char **argv)
 		errno = code;
 		die("ask the file server");
 	}
-	read_ahead(argv[1]);
 	return 0;
 }

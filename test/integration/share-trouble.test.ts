@@ -44,18 +44,19 @@ async function working(
 
 const said = (log: string): string => logContent(readFileSync(log, 'utf8'));
 
-test('100000 files are listed, and one more is made', { timeout: 300_000 }, async (context) => {
+test('100000 files are looked at one by one, and one more is made', { timeout: 300_000 }, async (context) => {
   const many = join(host, 'many');
   mkdirSync(many);
   execFileSync('sh', ['-c', 'cd "$1" && seq 100000 | xargs touch', 'sh', many]);
   const from = performance.now();
   const { id, log } = await working('many', [
-    'find /data | wc -l; ls /data | wc -l; echo new > /data/new; cat /data/new; ls -l /data/100000 | wc -l; echo end',
+    'find /data | wc -l; echo new > /data/new; cat /data/new; ls -l /data/100000 | wc -l; echo end',
   ]);
-  await waitForLog(log, 'end');
-  context.diagnostic(`listed twice in ${Math.round(performance.now() - from)} ms`);
+  // find(1) looks at each: an exchange with the host, of a millisecond under emulation.
+  await eventually(async () => said(log).endsWith('end\n'), 240_000);
+  context.diagnostic(`looked at one by one in ${Math.round(performance.now() - from)} ms`);
   // find(1) names the folder too.
-  assert.equal(said(log), '100001\n100000\nnew\n1\nend\n');
+  assert.equal(said(log), '100001\nnew\n1\nend\n');
   await removePod(daemon, id);
   assert.equal(readFileSync(join(many, 'new'), 'utf8'), 'new\n');
 });

@@ -1,5 +1,6 @@
 /** The pod's volumes: made once, there until the pod ends. */
-import { mkdir } from 'node:fs/promises';
+import { mkdir, statfs } from 'node:fs/promises';
+import { withDeadline } from '../../../src/base/deadline.ts';
 import { HuskError } from '../../../src/base/errors.ts';
 import type {
   BlockVolume,
@@ -44,6 +45,7 @@ export class Volumes {
   readonly #made = new Map<string, MadeVolume>();
   readonly #trees = new Map<string, TreeState>();
   #fileServer: Promise<void> | undefined;
+  #mountedAhead = false;
 
   constructor(pod: Pod) {
     this.#pod = pod;
@@ -83,6 +85,12 @@ export class Volumes {
     });
   }
 
+  /** Mounts the file server before there is one: done in the template, so that a clone finds it done. */
+  async mountAhead(): Promise<void> {
+    await mountFileServer(this.#pod, podPlaces(this.#pod.settings).shareFolder, ['ahead']);
+    this.#mountedAhead = true;
+  }
+
   async #folder(id: string): Promise<string> {
     const folder = `${podPlaces(this.#pod.settings).volumesFolder}/${id}`;
     await mkdir(folder, { recursive: true, mode: 0o700 });
@@ -120,7 +128,9 @@ export class Volumes {
   async #share(name: string): Promise<string> {
     if (!/^[dfp]\d{1,3}$/.test(name)) throw invalid(name, 'wanted a name of the file server, such as "d0"');
     const { shareFolder } = podPlaces(this.#pod.settings);
-    this.#fileServer ??= mountFileServer(this.#pod, shareFolder).catch((caught: unknown) => {
+    const mount = (): Promise<void> =>
+      this.#mountedAhead ? answering(shareFolder) : mountFileServer(this.#pod, shareFolder);
+    this.#fileServer ??= mount().catch((caught: unknown) => {
       this.#fileServer = undefined;
       throw caught;
     });
@@ -190,9 +200,14 @@ export class Volumes {
 
 const mountMs = 20_000;
 
-async function mountFileServer(pod: Pod, folder: string): Promise<void> {
+/** The file server that is mounted, once the host has started it. @throws HuskError `deadline-exceeded` */
+async function answering(folder: string): Promise<void> {
+  await withDeadline('answer of the file server', mountMs, undefined, () => statfs(folder));
+}
+
+async function mountFileServer(pod: Pod, folder: string, how: readonly string[] = []): Promise<void> {
   await mkdir(folder, { recursive: true, mode: 0o700 });
-  const { exitCode, stderr } = await runTool(pod.settings.filesPath, [folder], {
+  const { exitCode, stderr } = await runTool(pod.settings.filesPath, [folder, ...how], {
     timeoutMs: mountMs,
   });
   if (exitCode !== 0) throw new HuskError('unavailable', `mount the file server: ${stderr.trim().slice(0, 300)}`);
