@@ -1,7 +1,7 @@
 /** Live volumes of VM pods whose host is in trouble: many files, long names, a full disk, a folder that goes, a server that dies. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -42,6 +42,7 @@ async function working(
   return { id: pod.id, container, log: join(pod.config.logDirectory, config.logPath), data };
 }
 
+const bytes = (path: string): number => statSync(path, { throwIfNoEntry: false })?.size ?? 0;
 const said = (log: string): string => logContent(readFileSync(log, 'utf8'));
 
 test('100000 files are looked at one by one, and one more is made', { timeout: 300_000 }, async (context) => {
@@ -94,7 +95,7 @@ test('a full disk is told to the container, and room that comes back is used', {
   context.after(() => execFileSync('umount', ['-l', full]));
   const { id, log } = await working('full', [
     "dd if=/dev/zero of=/data/big bs=64k count=32 2>&1 | grep -o 'No space left on device'",
-    'echo full; until [ -e /data/go ]; do sleep 0.1; done',
+    'echo full; until [ -e /data/go ] && ! [ -e /data/big ]; do sleep 0.1; done',
     'dd if=/dev/zero of=/data/small bs=64k count=4 2>/dev/null && echo end',
   ]);
   await waitForLog(log, 'full');
@@ -110,7 +111,7 @@ test('a folder that goes while it is mounted is gone for the container, and the 
 }, async () => {
   const { id, log, data } = await working('goes', [
     'mkdir /data/sub; exec 3> /data/open; echo up; until ! [ -e /data/sub ]; do sleep 0.1; done',
-    'echo late >&3 && echo written; (echo x > /data/new) 2>&1 | grep -o "No such file.*"; ls /data | wc -l; echo end',
+    'echo late >&3 && echo written; touch /data/new 2>&1 | grep -o "No such file.*"; ls /data | wc -l; echo end',
     'sleep 1000',
   ]);
   await waitForLog(log, 'up');
@@ -144,7 +145,7 @@ test('a server that dies is followed by another; the container does not notice',
   ]);
   const state = join(daemon.folder, 'run/pods', id);
   for (let count = 0; count < 3; count += 1) {
-    await eventually(async () => readFileSync(join(host, 'dies/open'), 'utf8').length > 20 * (count + 1), 20_000);
+    await eventually(async () => bytes(join(host, 'dies/open')) > 20 * (count + 1), 20_000);
     process.kill(await servingProcess(state), 'SIGKILL');
   }
   writeFileSync(join(host, 'dies/enough'), '');
