@@ -41,6 +41,7 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+#include "grow.h"
 
 /* <sys/mount.h> and <linux/mount.h> do not go together in Debian 12. */
 int mount(const char *, const char *, const char *, unsigned long, const void *);
@@ -235,6 +236,20 @@ static int op_part(char **arg)
 static int op_unpart(char **arg)
 {
 	return partition(arg[0], BLKPG_DEL_PARTITION, arg[1], "0", "0");
+}
+
+/* growfs ROOT BYTES: the file system that is mounted there becomes as large as its disk. */
+static int op_growfs(char **arg)
+{
+	unsigned long long bytes;
+	if (number(arg[1], INT64_MAX, &bytes) != 0)
+		return -1;
+	int fd = open(arg[0], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return -1;
+	int result = grow_to(fd, bytes), code = errno;
+	close(fd);
+	return result == 0 ? 0 : fail(code);
 }
 
 static int open_in(int root, const char *path, uint64_t flags, uint64_t resolve)
@@ -757,6 +772,7 @@ static const struct op {
 	{ "hostname", 1, op_hostname, 0 }, { "write", 3, op_write, 0 }, { "mkdir", 2, op_mkdir, 0 },
 	{ "chown", 3, op_chown, 0 }, { "mkfifo", 1, op_mkfifo, 0 }, { "chdir", 1, op_chdir, 0 }, { "mount", 5, op_mount, 0 },
 	{ "umount", 1, op_umount, 0 }, { "part", 4, op_part, 0 }, { "unpart", 2, op_unpart, 0 },
+	{ "growfs", 2, op_growfs, 0 },
 	{ "read", 3, op_read, 1 }, { "procfile", 3, op_procfile, 0 }, { "bindinto", 4, op_bindinto, 0 },
 	{ "mkpoint", 3, op_mkpoint, 0 }, { "takeroot", 3, op_takeroot, 0 }, { "sealroot", 1, op_sealroot, 0 },
 	{ "ifname", 2, op_ifname, 0 },

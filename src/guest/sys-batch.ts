@@ -19,6 +19,7 @@ const arities = {
   umount: 1,
   part: 4,
   unpart: 2,
+  growfs: 2,
   read: 3,
   procfile: 3,
   bindinto: 4,

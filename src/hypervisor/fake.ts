@@ -46,6 +46,10 @@ class FakeVm implements Vm {
     return Promise.reject(new HuskError('unavailable', `cut off VM "${this.ref.id}": it has ended`));
   }
 
+  resizeBlock(_serial: string, sizeBytes: number): Promise<number> {
+    return Promise.resolve(sizeBytes);
+  }
+
   consoleTail(): Promise<string> {
     return Promise.resolve('');
   }

@@ -85,6 +85,8 @@ export interface Vm {
    * @throws HuskError `deadline-exceeded`, `unavailable`
    */
   cutOff(): Promise<void>;
+  /** Tells the guest that the device behind a disk has this size; the size that the disk had. */
+  resizeBlock(serial: string, sizeBytes: number): Promise<number>;
   /** The end of the guest's console, for error messages. */
   consoleTail(): Promise<string>;
   /** Ends the process and waits until it is gone. Gone already: success. */

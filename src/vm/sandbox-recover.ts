@@ -63,7 +63,7 @@ export async function recoverPod({ options, record, containers }: Recovery): Pro
 async function followVolumes(pod: LivePod, containers: readonly ContainerRecord[]): Promise<void> {
   for (const { configBase64, status } of containers) {
     if (status.finishedAtNs !== '0' || status.removing) continue;
-    await pod.volumes.adopt(ContainerConfig.decode(Buffer.from(configBase64, 'base64')).mounts);
+    await pod.volumes.adopt(ContainerConfig.decode(Buffer.from(configBase64, 'base64')));
   }
 }
 

@@ -32,9 +32,11 @@ export function vmVolumes(
   };
   let running = server && Promise.resolve(watched(server));
   const volumes = new PodVolumes({
+    podUid: configOf(record).metadata?.uid ?? '',
     put: (volume) => agent.putVolume({ volume }, { timeoutMs: options.deadlines.agentCallMs }),
     attachImage: (mount, image) => attachImage(vm, mount, image),
     attachBlock: (path, readonly) => vm.attachBlock({ path, readonly }),
+    resizeBlock: (serial, sizeBytes) => vm.resizeBlock(serial, sizeBytes),
     share: async (share) => {
       running ??= ShareServer.start(shareSpec(options, record)).then(watched);
       // One that could not be started is tried again by the next container.
@@ -50,13 +52,18 @@ export function vmVolumes(
 /** Where the pod's file server is, or would be. */
 export function shareSpec(options: VmRuntimeOptions, record: SandboxRecord): ShareServerSpec {
   const { state: stateFolder } = podFolders(options, record.id);
-  const parent = PodSandboxConfig.decode(Buffer.from(record.configBase64, 'base64')).linux?.cgroupParent ?? '';
+  const parent = configOf(record).linux?.cgroupParent ?? '';
   return {
     program: options.shareProgram,
     socket: join(stateFolder, shareSocketName),
     stateFolder,
     cgroupPaths: options.cgroups.paths(parent, record.id),
+    onDeath: () => options.log.warn({ sandbox: record.id }, 'the file server of its volumes died; another goes on'),
   };
+}
+
+function configOf({ configBase64 }: SandboxRecord): PodSandboxConfig {
+  return PodSandboxConfig.decode(Buffer.from(configBase64, 'base64'));
 }
 
 async function attachImage(vm: Vm, mount: Mount, image: Image | undefined): ReturnType<VolumeHost['attachImage']> {

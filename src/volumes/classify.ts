@@ -2,6 +2,7 @@
 import { HuskError } from '../base/errors.ts';
 import { type Device, Mount } from '../gen/cri/v1/api.ts';
 import { directVolume } from './direct-volume.ts';
+import { flexVolume } from './flex-volume.ts';
 import { hostFacts } from './host-facts.ts';
 import { checkPropagation, type HostFacts, type VolumeKind, volumeKind } from './kinds.ts';
 
@@ -21,8 +22,8 @@ export async function classifyMount(mount: Mount): Promise<ClassifiedMount> {
   checkPropagation(mount);
   const direct = await directClassified(mount);
   if (direct !== undefined) return direct;
-  const facts = await hostFacts(mount.hostPath);
-  const whole = facts.partOf && (await hostFacts(facts.partOf.path));
+  const facts = await hostFacts(mount.hostPath, 'mounts', true);
+  const whole = facts.partOf && (await hostFacts(facts.partOf.path, 'mounts', false));
   // A part of a volume that has its files on the host is a folder like any other.
   if (facts.partOf === undefined || whole?.tmpfsBytes === undefined)
     return { mount, volume: volumeKind(mount, facts), facts, subPath: '' };
@@ -36,7 +37,7 @@ export async function classifyMount(mount: Mount): Promise<ClassifiedMount> {
  */
 export async function classifyDevice(device: Device): Promise<ClassifiedMount> {
   const { hostPath, containerPath, permissions } = device;
-  const facts = await hostFacts(hostPath);
+  const facts = await hostFacts(hostPath, 'devices', false);
   if (facts.type !== 'block')
     throw new HuskError(
       'unimplemented',
@@ -48,9 +49,9 @@ export async function classifyDevice(device: Device): Promise<ClassifiedMount> {
 }
 
 async function directClassified(mount: Mount): Promise<ClassifiedMount | undefined> {
-  const direct = await directVolume(mount.hostPath);
+  const direct = (await directVolume(mount.hostPath)) ?? (await flexVolume(mount.hostPath));
   if (direct === undefined) return undefined;
-  const facts = await hostFacts(direct.device);
+  const facts = await hostFacts(direct.device, 'mounts', false);
   if (facts.type !== 'block')
     throw new HuskError(
       'failed-precondition',

@@ -13,7 +13,7 @@ export interface DirectVolume {
 
 /** Kata Containers: docs/design/direct-blk-device-assignment.md. */
 const root = '/run/kata-containers/shared/direct-volumes';
-const maxBytes = 65_536;
+export const maxVolumeFileBytes = 65_536;
 /** What the guest image has drivers for. */
 const fileSystems: ReadonlySet<string> = new Set(['ext4', 'xfs']);
 
@@ -37,20 +37,28 @@ export async function directVolume(hostPath: string, folder = root): Promise<Dir
 
 /** @throws HuskError `failed-precondition` */
 export function parseMountInfo(text: string, path: string): DirectVolume {
-  try {
-    if (text.length > maxBytes)
-      throw new HuskError('invalid-argument', `${text.length} characters, at most ${maxBytes}`);
-    const info = asObject(JSON.parse(text), 'mountInfo');
+  return fromVolumeFile(text, path, (info) => {
     const type = asString(info['volume-type'], 'volume-type');
-    const fsType = asString(info['fstype'], 'fstype');
+    const fsType = mountable(asString(info['fstype'], 'fstype'));
     if (type !== 'block') throw new HuskError('invalid-argument', `volume-type "${type.slice(0, 40)}": wanted "block"`);
-    if (!fileSystems.has(fsType))
-      throw new HuskError(
-        'invalid-argument',
-        `fstype "${fsType.slice(0, 40)}": wanted ${[...fileSystems].join(' or ')}`,
-      );
     const options = info['options'] === undefined ? [] : asList(info['options'], 'options', asString);
     return { device: asString(info['device'], 'device'), fsType, options };
+  });
+}
+
+/**
+ * Reads a file that says which disk a volume is.
+ * @throws HuskError `failed-precondition` with the file's path when `read` fails or there is no object in it
+ */
+export function fromVolumeFile(
+  text: string,
+  path: string,
+  read: (info: Readonly<Record<string, unknown>>) => DirectVolume,
+): DirectVolume {
+  try {
+    if (text.length > maxVolumeFileBytes)
+      throw new HuskError('invalid-argument', `${text.length} characters, at most ${maxVolumeFileBytes}`);
+    return read(asObject(JSON.parse(text), 'file'));
   } catch (cause) {
     const why = cause instanceof Error ? cause.message : String(cause);
     throw new HuskError('failed-precondition', `volume file "${path.slice(0, 300)}": ${why}`, {
@@ -58,4 +66,10 @@ export function parseMountInfo(text: string, path: string): DirectVolume {
       stage: 'volumes',
     });
   }
+}
+
+/** The file system's type. @throws HuskError `invalid-argument` when no guest can mount it */
+export function mountable(fsType: string): string {
+  if (fileSystems.has(fsType)) return fsType;
+  throw new HuskError('invalid-argument', `fstype "${fsType.slice(0, 40)}": wanted ${[...fileSystems].join(' or ')}`);
 }

@@ -6,23 +6,23 @@ import type { HostFacts } from './kinds.ts';
 import { emptyDirPart, mountAt, parseMountTable } from './mount-table.ts';
 
 /**
- * What stands at the path. A folder is made where nothing is, as containerd and CRI-O do
+ * What stands at the path. With `make`, a folder is made where nothing is, as containerd and CRI-O do for mounts
  * (containerd: internal/cri/opts, "osi.MkdirAll"). Symbolic links are followed, once: afterwards
  * only the path that was found is used.
  *
  * @throws HuskError `failed-precondition` when it cannot be looked at or made
  */
-export async function hostFacts(hostPath: string): Promise<HostFacts> {
+export async function hostFacts(hostPath: string, field: 'mounts' | 'devices', make: boolean): Promise<HostFacts> {
   try {
     const path = await realpath(hostPath).catch(async (caught: unknown) => {
-      if (!isErrno(caught, 'ENOENT')) throw caught;
+      if (!make || !isErrno(caught, 'ENOENT')) throw caught;
       await mkdir(hostPath, { recursive: true, mode: 0o755 });
       return realpath(hostPath);
     });
     return await factsOf(path);
   } catch (cause) {
     const why = cause instanceof Error ? cause.message : String(cause);
-    throw new HuskError('failed-precondition', `config.mounts.host_path "${hostPath.slice(0, 200)}": ${why}`, {
+    throw new HuskError('failed-precondition', `config.${field}.host_path "${hostPath.slice(0, 200)}": ${why}`, {
       cause,
       stage: 'volumes',
     });

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { isKind } from '../base/errors.ts';
 import { Mount, MountPropagation } from '../gen/cri/v1/api.ts';
-import { checkPropagation, type HostFacts, maxPushedFileBytes, volumeKind } from './kinds.ts';
+import { checkPropagation, type HostFacts, isOwnEmptyDir, maxPushedFileBytes, volumeKind } from './kinds.ts';
 
 const pod = '/var/lib/kubelet/pods/0d1c/volumes';
 const folder = (more: Partial<HostFacts> = {}): HostFacts => ({
@@ -59,4 +59,13 @@ test('mounts of a container cannot come back to the host', () => {
   const mount = (propagation: MountPropagation): Mount => Mount.fromPartial({ containerPath: '/x', propagation });
   checkPropagation(mount(MountPropagation.PROPAGATION_HOST_TO_CONTAINER));
   assert.throws(() => checkPropagation(mount(MountPropagation.PROPAGATION_BIDIRECTIONAL)), /BIDIRECTIONAL/);
+});
+
+test('an emptyDir is a pod’s own by the kubelet’s path alone', () => {
+  const path = '/var/lib/kubelet/pods/u1/volumes/kubernetes.io~empty-dir/v';
+  assert.equal(isOwnEmptyDir(path, 'u1'), true);
+  assert.equal(isOwnEmptyDir(path, 'u2'), false);
+  assert.equal(isOwnEmptyDir(`${path}/below`, 'u1'), false);
+  assert.equal(isOwnEmptyDir('/var/lib/kubelet/pods/u1/volumes/kubernetes.io~nfs/v', 'u1'), false);
+  assert.equal(isOwnEmptyDir('/srv/data', ''), false);
 });

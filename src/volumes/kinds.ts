@@ -79,3 +79,12 @@ export function checkPropagation({ containerPath, propagation }: Mount): void {
     { stage: 'volumes', hint: 'run the pod with RuntimeClass handler "native"' },
   );
 }
+
+/**
+ * Whether the folder is an emptyDir of this very pod: the kubelet makes it, measures it and removes it, and nobody but
+ * the pod changes what is in it. One that another pod reaches by a hostPath is not that pod's own.
+ */
+export function isOwnEmptyDir(path: string, podUid: string): boolean {
+  const [plugin, uid] = [podVolume.exec(path)?.[1], /\/pods\/([^/]+)\/volumes\/[^/]+\/[^/]+$/.exec(path)?.[1]];
+  return plugin === 'empty-dir' && uid !== undefined && uid === podUid;
+}

@@ -1,21 +1,22 @@
 /** The volumes of one VM pod: what each container needs, and copies that follow the host. */
 import type { FileHandle } from 'node:fs/promises';
-import { HuskError, isKind } from '../base/errors.ts';
+import { isKind } from '../base/errors.ts';
 import type { Volume, VolumeMount } from '../gen/agent/v1/agent.ts';
 import { type Device, type Mount, MountPropagation } from '../gen/cri/v1/api.ts';
 import type { Image } from '../pod/image-view.ts';
 import { mappedBy } from '../pod/user-namespace.ts';
 import { type ClassifiedMount, classifyDevice, classifyMount } from './classify.ts';
-import type { HostFacts, VolumeKind } from './kinds.ts';
+import { type HostFacts, isOwnEmptyDir } from './kinds.ts';
+import { type DiskHost, PodDisks } from './pod-disks.ts';
 import type { Share } from './share-server.ts';
 import { openTree, readTree } from './snapshot.ts';
 import { type TreeWatch, watchTree } from './watch.ts';
 import { chunkBytes, treeDigest, treeVolumes, volumeId } from './wire.ts';
 
 /** What is asked of the guest and of the image store. */
-export interface VolumeHost {
-  /** Makes or updates a volume in the guest. */
-  put(volume: Volume): Promise<void>;
+export interface VolumeHost extends DiskHost {
+  /** The pod's name for the kubelet. */
+  readonly podUid: string;
   /** Puts the image's layers on the VM's layers disk. @throws HuskError */
   attachImage(
     mount: Mount,
@@ -23,10 +24,6 @@ export interface VolumeHost {
   ): Promise<{ readonly imageId: string; readonly layers: ImageLayers }>;
   /** Lets the pod's file server show a path; the name it has there. Starts the server when there is none. */
   share(share: Share): Promise<string>;
-  /** Plugs a block device into the VM; its serial there. */
-  attachBlock(path: string, readonly: boolean): Promise<string>;
-  /** A copy could not be brought up to date; it is tried again. */
-  failed(path: string, caught: unknown): void;
 }
 type ImageLayers = Extract<Volume['kind'], { $case: 'image' }>['value']['layers'];
 
@@ -56,6 +53,7 @@ interface LiveTree {
 
 export class PodVolumes {
   readonly #host: VolumeHost;
+  readonly #disks: PodDisks;
   readonly #trees = new Map<string, LiveTree>();
   /** Reading a tree and sending it is one step: an older state must not arrive after a newer one. */
   #turn: Promise<unknown> = Promise.resolve();
@@ -63,6 +61,7 @@ export class PodVolumes {
 
   constructor(host: VolumeHost) {
     this.#host = host;
+    this.#disks = new PodDisks(host);
   }
 
   /**
@@ -91,11 +90,18 @@ export class PodVolumes {
   }
 
   /** After a restart of the daemon: follows the host again. What cannot be followed is told, not thrown. */
-  async adopt(mounts: readonly Mount[]): Promise<void> {
+  async adopt({ mounts, devices }: Pick<VolumeWish, 'mounts' | 'devices'>): Promise<void> {
+    for (const device of devices) {
+      await classifyDevice(device)
+        .then((found) => this.#statesOf(found))
+        .catch((caught: unknown) => this.#host.failed(device.hostPath, caught));
+    }
     for (const mount of mounts) {
       if (mount.image !== undefined && mount.image.image !== '') continue;
       try {
         const { volume } = await classifyMount(mount);
+        // It is plugged in already: asking again only follows it.
+        if (volume.kind === 'block') await this.#disks.volumeOf(mount, volume);
         if (volume.kind !== 'tree') continue;
         const tree = await this.#follow(volume.path, isMapped(mount));
         await this.#inTurn(() => this.#send(tree));
@@ -109,6 +115,7 @@ export class PodVolumes {
   async close(): Promise<void> {
     this.#closed = true;
     for (const { watch } of this.#trees.values()) watch.close();
+    await this.#disks.close();
     await this.#inTurn(async () => undefined).catch(() => undefined);
     for (const { handle } of this.#trees.values()) await handle.close();
     this.#trees.clear();
@@ -144,7 +151,7 @@ export class PodVolumes {
       case 'share':
         return [await this.#shareOf(mount, facts)];
       case 'block':
-        return [await this.#diskOf(mount, volume)];
+        return [await this.#disks.volumeOf(mount, volume)];
     }
   }
 
@@ -162,30 +169,14 @@ export class PodVolumes {
     }
   }
 
-  async #shareOf(mount: Mount, { path, type }: HostFacts): Promise<Volume> {
+  async #shareOf(mount: Mount, { path, type, partOf }: HostFacts): Promise<Volume> {
     const { readonly, recursiveReadOnly, propagation } = mount;
     const access = recursiveReadOnly ? 'rro' : readonly ? 'ro' : 'rw';
     const hostToContainer = propagation === MountPropagation.PROPAGATION_HOST_TO_CONTAINER;
     const mapped = mappedBy(mount.uidMappings, mount.gidMappings);
-    const name = await this.#host.share({ path, isFile: type === 'file', access, hostToContainer, mapped });
+    const own = isOwnEmptyDir(partOf?.path ?? path, this.#host.podUid);
+    const name = await this.#host.share({ path, isFile: type === 'file', access, hostToContainer, own, mapped });
     return { id: volumeId('share', name), kind: { $case: 'share', value: { name } }, idMapped: isMapped(mount) };
-  }
-
-  /**
-   * A disk that one container may only read is another disk than the same one written: the host sees to it. A file
-   * system is mounted once; which containers may write to it the guest decides.
-   */
-  async #diskOf(mount: Mount, { path, fsType, options }: Extract<VolumeKind, { kind: 'block' }>): Promise<Volume> {
-    const readonly = fsType === '' ? mount.readonly : options.includes('ro');
-    if (fsType !== '' && isMapped(mount))
-      throw new HuskError(
-        'unimplemented',
-        `config.mounts "${mount.containerPath.slice(0, 200)}": ids of a file system on a disk cannot be mapped`,
-        { stage: 'volumes' },
-      );
-    const serial = await this.#host.attachBlock(path, readonly);
-    const value = { serial, fsType, options: [...options], readonly };
-    return { id: volumeId('block', `${serial} ${fsType}`), kind: { $case: 'block', value }, idMapped: false };
   }
 
   /** What fits goes with the container; what does not goes ahead of it. */

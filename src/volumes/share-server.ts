@@ -1,7 +1,8 @@
 /** The file server of one pod: started when the pod's first live volume comes, ended with the pod. */
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdir, readFile, rm } from 'node:fs/promises';
+import { mkdir, readFile, rm, stat } from 'node:fs/promises';
+import { Socket } from 'node:net';
 import { join } from 'node:path';
 import { writeFileAtomic } from '../base/atomic-file.ts';
 import { sleep, withDeadline } from '../base/deadline.ts';
@@ -20,6 +21,8 @@ export interface ShareServerSpec {
   /** The pod's state folder: root's. */
   readonly stateFolder: string;
   readonly cgroupPaths: readonly string[];
+  /** Its serving process died and another goes on from there. Only told of a server that this process started. */
+  readonly onDeath?: (() => void) | undefined;
 }
 
 /** What is shared, and how. */
@@ -30,6 +33,8 @@ export interface Share {
   readonly access: 'rw' | 'ro' | 'rro';
   /** Mounts that the host makes below the path later are seen. */
   readonly hostToContainer: boolean;
+  /** Nobody but the pod changes what is in it: the guest may rely on what it knows. */
+  readonly own?: boolean | undefined;
   /** Owners are seen, and written, as ids of this user namespace. */
   readonly mapped?: UserNamespace | undefined;
 }
@@ -79,7 +84,7 @@ export class ShareServer {
     const groups = spec.cgroupPaths.flatMap((path) => ['--cgroup', path]);
     const child = spawn(spec.program, ['serve', '--socket', spec.socket, '--root', root, ...groups], {
       detached: true,
-      stdio: ['ignore', 'pipe', 'ignore'],
+      stdio: ['ignore', 'pipe', 'pipe'],
       env: {},
       cwd: '/',
     });
@@ -95,6 +100,7 @@ export class ShareServer {
       const ready = /^ready (\d{1,10}) (\d{1,20})\n$/.exec(line);
       if (ready === null) throw new HuskError('internal', `start the file server: ${line.trim() || (await ended)}`);
       child.unref();
+      tellDeaths(child, spec.onDeath);
       const identity = { pid: Number(ready[1]), startTicks: ready[2] as string };
       const server = new ShareServer(spec, { identity, shares: [], exited: ended });
       await server.#save();
@@ -124,15 +130,17 @@ export class ShareServer {
   }
 
   /**
-   * Shares a path and returns its name below the server's root; again is the same share.
+   * Shares a path and returns its name below the server's root; again is the same share, unless something else
+   * stands at the path by now.
    * @throws HuskError `resource-exhausted` beyond 128 folders or files, `internal`
    */
   async add(share: Share, signal?: AbortSignal): Promise<string> {
     const how = [share.access, share.hostToContainer ? 'slave' : 'private', ...mappingArgs(share.mapped)];
-    const key = `${how.join(' ')} ${share.path}`;
+    const { dev, ino } = await stat(share.path, { bigint: true });
+    const key = `${how.join(' ')} ${share.own === true ? 'own ' : ''}${dev}:${ino} ${share.path}`;
     const known = this.#shares.find((each) => each.key === key);
     if (known !== undefined) return known.name;
-    const name = this.#freeName(share.isFile ? 'f' : 'd');
+    const name = this.#freeName(share.isFile ? 'f' : share.own === true ? 'p' : 'd');
     // Written before it is done: a name that was taken in vain is not used again.
     this.#shares.push({ key: '', name });
     await this.#save();
@@ -146,7 +154,7 @@ export class ShareServer {
     return name;
   }
 
-  #freeName(letter: 'd' | 'f'): string {
+  #freeName(letter: 'd' | 'f' | 'p'): string {
     const taken = this.#shares.filter(({ name }) => name.startsWith(letter)).length;
     if (taken < maxShares) return `${letter}${taken}`;
     throw new HuskError('resource-exhausted', `share a path with the VM: it has ${maxShares} of its kind already`, {
@@ -159,6 +167,14 @@ export class ShareServer {
     const state: State = { pid, startTicks, shares: this.#shares };
     return writeFileAtomic(join(this.#spec.stateFolder, stateFile), JSON.stringify(state), 0o600);
   }
+}
+
+function tellDeaths({ stderr }: ChildProcess, onDeath: (() => void) | undefined): void {
+  // A line for each. They must be read, but keep nobody up.
+  stderr?.on('data', (chunk: Buffer) => {
+    for (const byte of chunk) if (byte === 10) onDeath?.();
+  });
+  if (stderr instanceof Socket) stderr.unref();
 }
 
 function mappingArgs(mapped: UserNamespace | undefined): string[] {

@@ -39,7 +39,13 @@ export interface PodWish {
   readonly image: string;
   /** Runs on the host's kernel: privileged. */
   readonly privileged?: boolean;
-  readonly mounts?: readonly { readonly hostPath: string; readonly containerPath: string }[];
+  readonly mounts?: readonly {
+    readonly hostPath: string;
+    readonly containerPath: string;
+    readonly readonly?: boolean;
+  }[];
+  /** In place of one of its own. */
+  readonly uid?: string;
 }
 
 /** Longer than any run; the container ends with its pod. */
@@ -68,6 +74,7 @@ export async function startPod(subject: Subject, wish: PodWish, signal: AbortSig
   const security = wish.privileged === true ? { privileged: true } : {};
   const linux = { securityContext: { ...security, namespaceOptions: { pid: 1 } } };
   const config = podConfig({ linux }, join(subject.folder, 'logs'));
+  if (wish.uid !== undefined && config.metadata !== undefined) config.metadata.uid = wish.uid;
   const sandbox = await timed(() =>
     subject.cri.runPodSandbox(RunPodSandboxRequest.fromPartial({ config } as object), 240_000),
   );

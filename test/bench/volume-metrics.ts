@@ -1,16 +1,20 @@
 /** Names of what is measured on volumes, and the output of test/fixtures/file-work.c. Pure. */
 import type { Metric } from './metrics.ts';
 
+/** The pod that works: an emptyDir is its own by the kubelet's path. */
+export const volumesPodUid = 'bench-volumes';
+
 /** Where a container works. Without a host path: its own root file system. */
 export const volumePlaces = [
   { name: 'rootfs', title: 'root file system', hostPath: undefined, containerPath: '/root-work' },
   {
     name: 'empty-dir',
     title: 'emptyDir',
-    hostPath: 'pods/u/volumes/kubernetes.io~empty-dir/v',
+    hostPath: `pods/${volumesPodUid}/volumes/kubernetes.io~empty-dir/v`,
     containerPath: '/empty',
   },
   { name: 'host-path', title: 'hostPath', hostPath: 'data', containerPath: '/host' },
+  { name: 'block', title: 'disk', hostPath: 'block', containerPath: '/block' },
 ] as const;
 
 const works = [
@@ -24,16 +28,29 @@ const works = [
   { work: 'unlink', title: 'unlink of small files', unit: 'op/s' },
 ] as const;
 
-export const volumeMetrics: readonly Metric[] = volumePlaces.flatMap((place) =>
-  works.map(
-    ({ work, title, unit }): Metric => ({
-      id: `volume-${place.name}-${work}`,
-      title: `${place.title}: ${title}`,
-      unit,
-      judge: { kind: 'ratio', peer: 'containerd', better: 'higher' },
-    }),
-  ),
-);
+const lowerIsBetter = { kind: 'ratio', peer: 'containerd', better: 'lower' } as const;
+
+export const volumeMetrics: readonly Metric[] = [
+  ...volumePlaces.flatMap((place): Metric[] => [
+    ...works.map(
+      ({ work, title, unit }): Metric => ({
+        id: `volume-${place.name}-${work}`,
+        title: `${place.title}: ${title}`,
+        unit,
+        judge: { kind: 'ratio', peer: 'containerd', better: 'higher' },
+      }),
+    ),
+    {
+      id: `volume-${place.name}-git-status`,
+      title: `${place.title}: ExecSync of git status in a tree of this repository, its second`,
+      unit: 'ms',
+      judge: lowerIsBetter,
+    },
+  ]),
+  { id: 'volume-start-none', title: 'pod ready, no volume', unit: 'ms', judge: lowerIsBetter },
+  { id: 'volume-start-copied', title: 'pod ready, one configMap', unit: 'ms', judge: lowerIsBetter },
+  { id: 'volume-start-live', title: 'pod ready, one emptyDir', unit: 'ms', judge: lowerIsBetter },
+];
 
 /**
  * Reads `NAME OPERATIONS BYTES SECONDS` lines; those of other work are left out.

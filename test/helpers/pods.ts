@@ -98,3 +98,9 @@ export async function waitForLog(path: string, line: string): Promise<void> {
   }
   throw new Error(`"${line}" did not come in ${path}: ${await readFile(path, 'utf8').catch(String)}`);
 }
+
+/** Waits until something holds. @throws Error when it does not within the time */
+export async function eventually(holds: () => Promise<boolean>, timeoutMs: number): Promise<void> {
+  for (const until = performance.now() + timeoutMs; !(await holds()); await sleep(50))
+    if (performance.now() > until) throw new Error(`it does not hold within ${timeoutMs} ms`);
+}

@@ -1,9 +1,10 @@
 /** A file server of a pod, and in place of the pod's VM a raw client. */
 import { once } from 'node:events';
-import { mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { sleep } from '../../src/base/deadline.ts';
 import { run } from '../../src/base/exec.ts';
 import { type Share, ShareServer } from '../../src/volumes/share-server.ts';
 import { FuseClient } from './fuse-client.ts';
@@ -18,13 +19,13 @@ export interface SharedFolder extends AsyncDisposable {
 }
 
 /** Starts a server with nothing in it, and a session that has not said anything. */
-export async function startShare(cgroupPaths: readonly string[] = []): Promise<SharedFolder> {
+export async function startShare(cgroupPaths: readonly string[] = [], onDeath?: () => void): Promise<SharedFolder> {
   const folder = await mkdtemp(join(tmpdir(), 'husk-share-'));
   const socket = join(folder, 'share.sock');
   const listener = createServer().listen(socket);
   await once(listener, 'listening');
   const connected = once(listener, 'connection');
-  const server = await ShareServer.start({ program: shareProgram, socket, stateFolder: folder, cgroupPaths });
+  const server = await ShareServer.start({ program: shareProgram, socket, stateFolder: folder, cgroupPaths, onDeath });
   const client = new FuseClient((await connected)[0] as Socket);
   return {
     server,
@@ -37,6 +38,16 @@ export async function startShare(cgroupPaths: readonly string[] = []): Promise<S
       await rm(folder, { recursive: true, force: true });
     },
   };
+}
+
+/** The process that serves in a pod: the only child of the one that is kept by its state. */
+export async function servingProcess(stateFolder: string): Promise<number> {
+  const { pid } = JSON.parse(await readFile(join(stateFolder, 'share.json'), 'utf8')) as { pid: number };
+  for (let tries = 0; tries < 100; tries += 1, await sleep(20)) {
+    const child = Number(await readFile(`/proc/${pid}/task/${pid}/children`, 'utf8'));
+    if (child > 0) return child;
+  }
+  throw new Error(`nobody serves below process ${pid}`);
 }
 
 /** What is shared: a folder that may be written, unless `more` says else. */
@@ -62,11 +73,11 @@ export interface ShareScene extends AsyncDisposable {
   readonly client: FuseClient;
 }
 
-export async function shareScene(): Promise<ShareScene> {
+export async function shareScene(onDeath?: () => void): Promise<ShareScene> {
   const host = await mkdtemp(join(tmpdir(), 'husk-host-'));
   const data = join(host, 'data');
   await mkdir(data);
-  const subject = await startShare();
+  const subject = await startShare([], onDeath);
   await subject.client.start();
   return {
     host,

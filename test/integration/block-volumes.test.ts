@@ -1,15 +1,15 @@
 /** Disks of the host in pods: as devices, and with a file system that the guest mounts. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { after, before, test } from 'node:test';
+import { after, before, type TestContext, test } from 'node:test';
 import { PullImageRequest } from '../../src/gen/cri/v1/api.ts';
 import { busyboxImage } from '../fixtures/oci-image.ts';
 import { pushImage, startRegistry, type TestRegistry } from '../fixtures/registry.ts';
 import { type Daemon, startDaemon } from '../helpers/daemon.ts';
-import { logContent, removePod, runPod, shell, startContainer, waitForLog } from '../helpers/pods.ts';
+import { eventually, logContent, removePod, runPod, shell, startContainer, waitForLog } from '../helpers/pods.ts';
 
 const image = 'docker.io/library/busybox:latest';
 const host = mkdtempSync(join(tmpdir(), 'husk-block-'));
@@ -31,10 +31,10 @@ after(async () => {
   rmSync(host, { recursive: true, force: true });
 });
 
-/** A disk of 32 MiB that is a file of the test's. */
-function disk(name: string): { readonly device: string; readonly file: string } {
+/** A disk that is a file of the test's. */
+function disk(name: string, size = '32M'): { readonly device: string; readonly file: string } {
   const file = join(host, name);
-  execFileSync('truncate', ['-s', '32M', file]);
+  execFileSync('truncate', ['-s', size, file]);
   const device = execFileSync('losetup', ['-f', '--show', file], { encoding: 'utf8' }).trim();
   loops.push(device);
   return { device, file };
@@ -75,13 +75,7 @@ for (const handler of ['vm', 'native'] as const) {
 test('a disk that is assigned to a path is mounted in the guest, once', { timeout: 120_000 }, async (context) => {
   const { device } = disk('direct');
   execFileSync('mkfs.ext4', ['-q', device]);
-  const hostPath = join(host, 'pods/u1/volumes/kubernetes.io~csi/direct/mount');
-  mkdirSync(hostPath, { recursive: true });
-  const assigned = join(kata, Buffer.from(hostPath).toString('base64').replaceAll('/', '_').replaceAll('+', '-'));
-  mkdirSync(assigned, { recursive: true });
-  context.after(() => rmSync(assigned, { recursive: true }));
-  const info = { 'volume-type': 'block', device, fstype: 'ext4', metadata: {}, options: ['noatime'] };
-  writeFileSync(join(assigned, 'mountInfo.json'), JSON.stringify(info));
+  const hostPath = assign(context, device, 'direct/mount', { way: 'kata' });
   const pod = await runPod(daemon);
   const mounts = [{ hostPath, containerPath: '/data' }];
   const line = 'grep -o " /data ext4 rw[^ ]*noatime" /proc/mounts; echo kept > /data/a; sync; ls /data';
@@ -95,6 +89,91 @@ test('a disk that is assigned to a path is mounted in the guest, once', { timeou
   execFileSync('mount', ['-o', 'ro', device, at]);
   context.after(() => execFileSync('umount', [at]));
   assert.equal(readFileSync(join(at, 'a'), 'utf8'), 'kept\n');
+});
+
+/** The kubelet's folder of a volume for which a disk of Kata's or Frakti's kind is there. */
+function assign(
+  context: TestContext,
+  device: string,
+  name: string,
+  { way, fsType = 'ext4' }: { readonly way: 'kata' | 'frakti'; readonly fsType?: string },
+): string {
+  const plugin = way === 'kata' ? 'kubernetes.io~csi' : 'gce~flexvolume_driver';
+  const hostPath = join(host, 'pods/u1/volumes', plugin, name);
+  mkdirSync(hostPath, { recursive: true });
+  const base64 = Buffer.from(hostPath).toString('base64').replaceAll('/', '_').replaceAll('+', '-');
+  const folder = way === 'kata' ? join(kata, base64) : hostPath;
+  mkdirSync(folder, { recursive: true });
+  context.after(() => rmSync(folder, { recursive: true }));
+  const info = { 'volume-type': 'block', device, fstype: fsType, metadata: {}, options: ['noatime'] };
+  const flex = { gCEPDOptsData: { volumeID: name, zone: 'z', project: 'p', devicePath: device, fsType } };
+  const [file, content] = way === 'kata' ? ['mountInfo.json', info] : ['hyper-flexvolume.json', flex];
+  writeFileSync(join(folder, file), JSON.stringify(content));
+  return hostPath;
+}
+
+test('a disk of a flexvolume of Frakti’s is mounted in the guest', { timeout: 120_000 }, async (context) => {
+  const { device } = disk('flex');
+  execFileSync('mkfs.ext4', ['-q', device]);
+  const pod = await runPod(daemon);
+  const mounts = [{ hostPath: assign(context, device, 'flex', { way: 'frakti' }), containerPath: '/data' }];
+  assert.match(await said(pod, 'grep -c " /data ext4 rw" /proc/mounts; ls /data', { mounts }), /^1\nlost\+found\n/);
+  await removePod(daemon, pod.id);
+});
+
+test('a disk that grows on the host grows in the guest, with its file system', {
+  timeout: 180_000,
+}, async (context) => {
+  const [plain, ext4, xfs] = [disk('grow-plain'), disk('grow-ext4'), disk('grow-xfs', '320M')];
+  execFileSync('mkfs.ext4', ['-q', ext4.device]);
+  execFileSync('mkfs.xfs', ['-q', xfs.device]);
+  const mounts = [
+    { ...ext4, fsType: 'ext4' },
+    { ...xfs, fsType: 'xfs' },
+  ].map(({ device, fsType }, index) => ({
+    hostPath: assign(context, device, fsType, { way: 'kata', fsType }),
+    containerPath: `/grow${index}`,
+  }));
+  const devices = [{ hostPath: plain.device, containerPath: '/dev/data', permissions: 'rwm' }];
+  const pod = await runPod(daemon);
+  const line = [
+    'size() { echo $(wc -c < /dev/data) $(df -m /grow0 /grow1 | awk "NR > 1 { print \\$2 }"); }; was=$(size); echo $was',
+    'until [ "$(size | cut -d " " -f 1)" = 67108864 ] && [ "$(size | cut -d " " -f 2)" -gt 50 ] && [ "$(size | cut -d " " -f 3)" -gt 400 ]; do sleep 0.2; done',
+    'dd if=/dev/zero of=/grow0/big bs=1M count=40 2>/dev/null && echo fits',
+  ].join('; ');
+  const config = shell(image, `${line}; echo end`, { devices, mounts });
+  await startContainer(daemon, pod, config);
+  const path = join(pod.config.logDirectory, config.logPath);
+  await eventually(async () => logContent(readFileSync(path, 'utf8')).startsWith('33554432 '), 20_000);
+  // Also by a daemon that did not plug them in.
+  await daemon.kill();
+  await daemon.restart();
+  const from = performance.now();
+  for (const { device, file, more } of [plain, ext4, { ...xfs, more: '640M' }].map((each) => ({
+    more: '64M',
+    ...each,
+  }))) {
+    execFileSync('truncate', ['-s', more, file]);
+    execFileSync('losetup', ['-c', device]);
+  }
+  await waitForLog(path, 'end');
+  context.diagnostic(`all three seen in the container after ${Math.round(performance.now() - from)} ms`);
+  assert.match(logContent(readFileSync(path, 'utf8')), /\nfits\nend\n$/);
+  await removePod(daemon, pod.id);
+});
+
+test('a device that is not there is refused, and nothing is made in its place', async (context) => {
+  const pod = await runPod(daemon, {}, 'vm');
+  const absent = join(host, 'absent');
+  const devices = [{ hostPath: absent, containerPath: '/dev/data', permissions: 'rwm' }];
+  await assert.rejects(
+    startContainer(daemon, pod, shell(image, 'true', { devices })),
+    /config\.devices.*absent.*ENOENT/,
+  );
+  const mounts = [{ hostPath: assign(context, absent, 'absent', { way: 'kata' }), containerPath: '/data' }];
+  await assert.rejects(startContainer(daemon, pod, shell(image, 'true', { mounts })), /absent.*ENOENT/);
+  assert.equal(existsSync(absent), false);
+  await removePod(daemon, pod.id);
 });
 
 test('what is no block device is refused by name', async () => {

@@ -4,11 +4,12 @@
  * must stay as they are. `HUSK_ESCAPE_OPERATIONS` sets the number of operations of each attack.
  */
 import assert from 'node:assert/strict';
-import { execFileSync, spawn } from 'node:child_process';
-import { lstatSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, afterEach, before, beforeEach, test } from 'node:test';
+import { type Canaries, makeCanaries } from '../helpers/canaries.ts';
 import { text, u32, u64 } from '../helpers/fields.ts';
 import { type FuseClient, op, rootNode } from '../helpers/fuse-client.ts';
 import { type SharedFolder, startShare } from '../helpers/share.ts';
@@ -17,26 +18,19 @@ const operations = Number(process.env['HUSK_ESCAPE_OPERATIONS'] ?? '250');
 const host = mkdtempSync(join(tmpdir(), 'husk-escape-'));
 const data = join(host, 'data');
 const outside = join(host, 'outside');
-let canaries: string[];
+let canaries: Canaries;
+let unharmed: string[];
 let subject: SharedFolder;
 let client: FuseClient;
 let folder: bigint;
 
 before(() => {
   mkdirSync(data);
-  mkdirSync(outside);
-  for (let index = 0; index < 200; index += 1)
-    writeFileSync(join(outside, `canary${index}`), `alive ${index}`, { mode: 0o600 });
-  for (let index = 0; index < 10; index += 1) {
-    const at = join(outside, `mount${index}`);
-    mkdirSync(at);
-    execFileSync('mount', ['-t', 'tmpfs', 'tmpfs', at]);
-    writeFileSync(join(at, 'inside'), `mounted ${index}`);
-  }
-  canaries = state();
+  canaries = makeCanaries(outside);
+  unharmed = canaries.state();
 });
 after(() => {
-  for (let index = 0; index < 10; index += 1) execFileSync('umount', ['-l', join(outside, `mount${index}`)]);
+  canaries.remove();
   rmSync(host, { recursive: true, force: true });
 });
 beforeEach(async () => {
@@ -51,19 +45,6 @@ afterEach(async () => {
   rmSync(data, { recursive: true, force: true });
   mkdirSync(data);
 });
-
-/** Everything about the canaries that an attack could change. */
-function state(): string[] {
-  const lines = readdirSync(outside).flatMap((name) => {
-    const paths = name.startsWith('mount') ? [name, `${name}/inside`] : [name];
-    return paths.map((path) => {
-      const { mode, uid, gid, nlink, size, mtimeMs, ctimeMs, ino } = lstatSync(join(outside, path));
-      const content = lstatSync(join(outside, path)).isFile() ? readFileSync(join(outside, path), 'utf8') : '';
-      return [path, mode, uid, gid, nlink, size, mtimeMs, ctimeMs, ino, content].join(' ');
-    });
-  });
-  return lines;
-}
 
 const noError = (): undefined => undefined;
 
@@ -121,7 +102,7 @@ test('links that the guest makes, to the outside, absolute and relative', async 
     await attack(['l']);
     await attack(['l', 'canary1']);
   });
-  assert.deepEqual(state(), canaries);
+  assert.deepEqual(canaries.state(), unharmed);
 });
 
 test('a folder that is exchanged for a link while it is used', async () => {
@@ -132,7 +113,7 @@ test('a folder that is exchanged for a link while it is used', async () => {
       await attack(['d', 'canary4']);
     }),
   );
-  assert.deepEqual(state(), canaries);
+  assert.deepEqual(canaries.state(), unharmed);
 });
 
 test('a file that is exchanged for a link, or for a hard link’s name, while it is used', async () => {
@@ -147,7 +128,7 @@ test('a file that is exchanged for a link, or for a hard link’s name, while it
       client.forget(made.node);
     }),
   );
-  assert.deepEqual(state(), canaries);
+  assert.deepEqual(canaries.state(), unharmed);
 });
 
 test('a folder that is moved out from under open files, and names that climb', async () => {
@@ -167,5 +148,5 @@ test('a folder that is moved out from under open files, and names that climb', a
       if (node !== undefined) client.forget(node);
     }),
   );
-  assert.deepEqual(state(), canaries);
+  assert.deepEqual(canaries.state(), unharmed);
 });

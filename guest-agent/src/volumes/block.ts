@@ -1,5 +1,5 @@
 /** Volumes that are disks, which the host plugs in while the pod runs. */
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { HuskError } from '../../../src/base/errors.ts';
 import type { BlockVolume } from '../../../src/gen/agent/v1/agent.ts';
@@ -49,4 +49,17 @@ export function deviceNode(device: string, path: string, sysBlock = '/sys/block'
     .trim()
     .split(':');
   return { path, type: 'b', major: Number(major), minor: Number(minor), fileMode: 0o660, uid: 0, gid: 0 };
+}
+
+const sectorBytes = 512;
+
+/**
+ * The steps after which the file system of a disk is as large as the disk has become on the host. The kernel hears of
+ * that by itself, but later.
+ */
+export function growDisk(device: string, root: string, sysBlock = '/sys/block'): SysOp[] {
+  const folder = `${sysBlock}/${device.slice('/dev/'.length)}`;
+  writeFileSync(`${folder}/device/rescan`, '1');
+  const bytes = Number(readFileSync(`${folder}/size`, 'latin1')) * sectorBytes;
+  return [op('growfs', root, String(bytes))];
 }

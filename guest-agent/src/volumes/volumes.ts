@@ -1,5 +1,6 @@
 /** The pod's volumes: made once, there until the pod ends. */
-import { mkdir } from 'node:fs/promises';
+import { mkdir, statfs } from 'node:fs/promises';
+import { withDeadline } from '../../../src/base/deadline.ts';
 import { HuskError } from '../../../src/base/errors.ts';
 import type {
   BlockVolume,
@@ -14,7 +15,7 @@ import { podPlaces } from '../places.ts';
 import type { Pod } from '../pod.ts';
 import { runTool } from '../tool.ts';
 import type { PodIds } from '../user-ids.ts';
-import { diskOf, mountDisk } from './block.ts';
+import { diskOf, growDisk, mountDisk } from './block.ts';
 import { type KnownNode, type TreePath, treeOf } from './tree.ts';
 import { writeTree } from './tree-files.ts';
 
@@ -44,6 +45,7 @@ export class Volumes {
   readonly #made = new Map<string, MadeVolume>();
   readonly #trees = new Map<string, TreeState>();
   #fileServer: Promise<void> | undefined;
+  #mountedAhead = false;
 
   constructor(pod: Pod) {
     this.#pod = pod;
@@ -57,7 +59,8 @@ export class Volumes {
   }
 
   /**
-   * Makes the volume; one that is there stays, and a tree becomes what is asked.
+   * Makes the volume; one that is there stays. A tree becomes what is asked, and the file system of a disk as large
+   * as the disk.
    * @throws HuskError `invalid-argument`, `already-exists` when it is there as another kind
    */
   async put({ id, kind, idMapped }: Volume): Promise<void> {
@@ -70,12 +73,22 @@ export class Volumes {
       if (made !== undefined && made.kind !== kind.$case)
         throw new HuskError('already-exists', `volume "${id}": it is there as "${made.kind}", not "${kind.$case}"`);
       if (kind.$case === 'tree') return await this.#putTree(id, kind.value, ids);
-      if (made !== undefined) return;
+      if (made !== undefined) {
+        if (kind.$case === 'block' && !made.isDevice && !kind.value.readonly)
+          await this.#pod.sys.run(growDisk(await diskOf(kind.value.serial), made.source));
+        return;
+      }
       const source = await this.#make(id, kind, ids);
       const isFile = kind.$case === 'share' && kind.value.name.startsWith('f');
       const isDevice = kind.$case === 'block' && kind.value.fsType === '';
       this.#made.set(id, { kind: kind.$case, source, isFile, isDevice });
     });
+  }
+
+  /** Mounts the file server before there is one: done in the template, so that a clone finds it done. */
+  async mountAhead(): Promise<void> {
+    await mountFileServer(this.#pod, podPlaces(this.#pod.settings).shareFolder, ['ahead']);
+    this.#mountedAhead = true;
   }
 
   async #folder(id: string): Promise<string> {
@@ -113,9 +126,11 @@ export class Volumes {
 
   /** One mount for all that is shared, however many containers use it. */
   async #share(name: string): Promise<string> {
-    if (!/^[df]\d{1,3}$/.test(name)) throw invalid(name, 'wanted a name of the file server, such as "d0"');
+    if (!/^[dfp]\d{1,3}$/.test(name)) throw invalid(name, 'wanted a name of the file server, such as "d0"');
     const { shareFolder } = podPlaces(this.#pod.settings);
-    this.#fileServer ??= mountFileServer(this.#pod, shareFolder).catch((caught: unknown) => {
+    const mount = (): Promise<void> =>
+      this.#mountedAhead ? answering(shareFolder) : mountFileServer(this.#pod, shareFolder);
+    this.#fileServer ??= mount().catch((caught: unknown) => {
       this.#fileServer = undefined;
       throw caught;
     });
@@ -185,9 +200,14 @@ export class Volumes {
 
 const mountMs = 20_000;
 
-async function mountFileServer(pod: Pod, folder: string): Promise<void> {
+/** The file server that is mounted, once the host has started it. @throws HuskError `deadline-exceeded` */
+async function answering(folder: string): Promise<void> {
+  await withDeadline('answer of the file server', mountMs, undefined, () => statfs(folder));
+}
+
+async function mountFileServer(pod: Pod, folder: string, how: readonly string[] = []): Promise<void> {
   await mkdir(folder, { recursive: true, mode: 0o700 });
-  const { exitCode, stderr } = await runTool(pod.settings.filesPath, [folder], {
+  const { exitCode, stderr } = await runTool(pod.settings.filesPath, [folder, ...how], {
     timeoutMs: mountMs,
   });
   if (exitCode !== 0) throw new HuskError('unavailable', `mount the file server: ${stderr.trim().slice(0, 300)}`);

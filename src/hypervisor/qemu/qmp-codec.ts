@@ -28,6 +28,7 @@ export interface QmpCommands {
   readonly 'blockdev-add': Readonly<Record<string, unknown>>;
   readonly 'blockdev-reopen': { readonly options: readonly Readonly<Record<string, unknown>>[] };
   readonly 'blockdev-del': { readonly 'node-name': string };
+  readonly block_resize: { readonly 'node-name': string; readonly size: number };
   readonly device_add: Readonly<Record<string, string>>;
   readonly 'qom-list': { readonly path: string };
   readonly 'query-named-block-nodes': { readonly flat: boolean };

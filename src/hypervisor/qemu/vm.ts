@@ -14,7 +14,7 @@ import { consoleBytes, nodes } from './argv.ts';
 import { LayersDisk, layersDiskFiles } from './layers-disk.ts';
 import { QmpClient, type QmpEvent } from './qmp-client.ts';
 import { textField } from './qmp-codec.ts';
-import { plugDisk } from './volume-disks.ts';
+import { plugDisk, resizeDisk } from './volume-disks.ts';
 
 export interface VmTools {
   readonly sendfd: string;
@@ -106,6 +106,10 @@ export class QemuVm implements Vm {
 
   async cutOff(): Promise<void> {
     await this.qmp.execute([{ name: 'set_link', args: { name: nodes.network, up: false } }], cutOffMs);
+  }
+
+  resizeBlock(serial: string, sizeBytes: number): Promise<number> {
+    return resizeDisk(this.qmp, serial, sizeBytes);
   }
 
   async consoleTail(): Promise<string> {

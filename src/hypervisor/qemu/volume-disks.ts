@@ -38,12 +38,28 @@ export async function plugDisk(
   const file = { driver: 'host_device', filename: `/dev/fdset/${set}`, locking: 'off' };
   const node = { driver: 'raw', 'node-name': id, 'read-only': device.readonly, file };
   // A daemon that was killed in between left the node without its disk.
-  if (!(await nodeNames(qmp)).includes(id)) {
+  if (!(await blockNodes(qmp)).some((each) => each['node-name'] === id)) {
     await qmp.execute([{ name: 'blockdev-add', args: node }], plugTimeoutMs);
   }
   const disk = { driver: 'scsi-hd', id, bus: `${nodes.volumes}.0`, drive: id, serial: id };
   await qmp.execute([{ name: 'device_add', args: disk }], plugTimeoutMs);
   return id;
+}
+
+/**
+ * Lets the guest see that the device behind a disk has another size by now.
+ * @returns the size that the disk had in bytes
+ * @throws HuskError `not-found` without such a disk, `internal`
+ */
+export async function resizeDisk(qmp: QmpClient, serial: string, sizeBytes: number): Promise<number> {
+  const node = (await blockNodes(qmp)).find((each) => each['node-name'] === serial);
+  const had = asRecord(node?.['image'])?.['virtual-size'];
+  if (typeof had !== 'number') throw new HuskError('not-found', `resize disk "${serial}": the VM has none`);
+  if (had !== sizeBytes) {
+    const args = { 'node-name': serial, size: sizeBytes };
+    await qmp.execute([{ name: 'block_resize', args }], plugTimeoutMs);
+  }
+  return had;
 }
 
 /** Read-only and read-write are two disks. */
@@ -54,15 +70,11 @@ function diskId({ path, readonly }: BlockDevice): string {
 
 async function names(qmp: QmpClient, path: string): Promise<string[]> {
   const [found] = await qmp.execute([{ name: 'qom-list', args: { path } }], plugTimeoutMs);
-  return texts(found, 'name');
+  if (!Array.isArray(found)) return [];
+  return found.map((each) => asRecord(each)?.['name']).filter((text) => typeof text === 'string');
 }
 
-async function nodeNames(qmp: QmpClient): Promise<string[]> {
+async function blockNodes(qmp: QmpClient): Promise<Readonly<Record<string, unknown>>[]> {
   const [found] = await qmp.execute([{ name: 'query-named-block-nodes', args: { flat: true } }], plugTimeoutMs);
-  return texts(found, 'node-name');
-}
-
-function texts(list: unknown, field: string): string[] {
-  if (!Array.isArray(list)) return [];
-  return list.map((each) => asRecord(each)?.[field]).filter((text) => typeof text === 'string');
+  return Array.isArray(found) ? found.map((each) => asRecord(each) ?? {}) : [];
 }

@@ -16,14 +16,22 @@ const char *again(int fd) {
   return path;
 }
 
+/* File systems that were seen, of all servers of the session. */
+static struct seen {
+  dev_t device[MAX_DEVICES];
+  int devices;
+} *seen;
+
+void start_attributes(void) {
+  seen = shared(sizeof *seen);
+}
+
 /* Inode numbers repeat on other file systems: the number of the file system goes into the top byte. */
 uint64_t told_inode(const struct statx *from, uint64_t inode) {
-  static dev_t device[MAX_DEVICES];
-  static int devices;
   dev_t wanted = makedev(from->stx_dev_major, from->stx_dev_minor);
   int i = 0;
-  while (i < devices && device[i] != wanted) i++;
-  if (i == devices && devices < MAX_DEVICES) device[devices++] = wanted;
+  while (i < seen->devices && seen->device[i] != wanted) i++;
+  if (i == seen->devices && i < MAX_DEVICES) seen->device[seen->devices++] = wanted;
   return inode ^ ((uint64_t)i << 56);
 }
 
@@ -32,15 +40,15 @@ uint64_t told_inode(const struct statx *from, uint64_t inode) {
  * be changed again within the same tick of the host's clock, so its time is told one nanosecond off: the next look,
  * with the true one, drops what was read in between.
  */
-static uint32_t told_mtime(const struct statx *from) {
+static uint32_t told_mtime(const struct statx *from, int own) {
   struct timespec now;
   uint32_t ns = from->stx_mtime.tv_nsec;
   clock_gettime(CLOCK_REALTIME_COARSE, &now);
   int64_t age = (now.tv_sec - from->stx_mtime.tv_sec) * 1000 + (now.tv_nsec - (int64_t)ns) / 1000000;
-  return S_ISREG(from->stx_mode) && age >= 0 && age < RACY_MS ? ns ^ 1 : ns;
+  return !own && S_ISREG(from->stx_mode) && age >= 0 && age < RACY_MS ? ns ^ 1 : ns;
 }
 
-void fill_attr(const struct statx *from, struct fuse_attr *to) {
+void fill_attr(const struct statx *from, int own, struct fuse_attr *to) {
   *to = (struct fuse_attr){
       .ino = told_inode(from, from->stx_ino),
       .size = from->stx_size,
@@ -49,7 +57,7 @@ void fill_attr(const struct statx *from, struct fuse_attr *to) {
       .mtime = (uint64_t)from->stx_mtime.tv_sec,
       .ctime = (uint64_t)from->stx_ctime.tv_sec,
       .atimensec = from->stx_atime.tv_nsec,
-      .mtimensec = told_mtime(from),
+      .mtimensec = told_mtime(from, own),
       .ctimensec = from->stx_ctime.tv_nsec,
       .mode = from->stx_mode,
       .nlink = from->stx_nlink,
@@ -60,18 +68,18 @@ void fill_attr(const struct statx *from, struct fuse_attr *to) {
   };
 }
 
-static int put_attr(int fd, struct answer *answer) {
+static int put_attr(const struct node *node, struct answer *answer) {
   struct statx found;
-  struct fuse_attr_out out = {.attr_valid_nsec = VALID_NS};
-  if (look(fd, &found)) return errno;
-  fill_attr(&found, &out.attr);
+  struct fuse_attr_out out = {.attr_valid = node->own ? OWN_VALID_SECONDS : 0, .attr_valid_nsec = node->own ? 0 : VALID_NS};
+  if (look(node->fd, &found)) return errno;
+  fill_attr(&found, (int)node->own, &out.attr);
   put(answer, &out, sizeof out);
   return 0;
 }
 
 int do_getattr(const struct message *m, struct answer *answer) {
   struct node *node = node_of(m->head.nodeid);
-  return node ? put_attr(node->fd, answer) : errno;
+  return node ? put_attr(node, answer) : errno;
 }
 
 /* Opens the file of the node anew. Never a device, fifo or socket: they act when they are opened. */
@@ -124,7 +132,7 @@ int do_setattr(const struct message *m, struct answer *answer) {
   }
   if (in->valid & FATTR_SIZE && set_size(node, in)) return errno;
   if (in->valid & (FATTR_ATIME | FATTR_MTIME) && set_times(node, in)) return errno;
-  return put_attr(node->fd, answer);
+  return put_attr(node, answer);
 }
 
 int do_readlink(const struct message *m, struct answer *answer) {

@@ -6,11 +6,11 @@ static int open_flags(uint32_t flags) {
   return (int)flags & (O_ACCMODE | O_TRUNC | O_APPEND | O_DSYNC | O_SYNC);
 }
 
-static int put_open(int fd, uint32_t flags, struct answer *answer) {
+static int put_open(const struct node *node, int fd, uint32_t flags, struct answer *answer) {
   int64_t id = new_handle(fd);
   if (id < 0) return errno;
   handle_of((uint64_t)id)->flags = flags & O_APPEND;
-  struct fuse_open_out out = {.fh = (uint64_t)id};
+  struct fuse_open_out out = {.fh = (uint64_t)id, .open_flags = node->own ? FOPEN_KEEP_CACHE : 0};
   put(answer, &out, sizeof out);
   return 0;
 }
@@ -26,7 +26,7 @@ int do_open(const struct message *m, struct answer *answer) {
     close_fd(fd);
     return errno;
   }
-  return put_open(fd, in->flags, answer);
+  return put_open(node, fd, in->flags, answer);
 }
 
 /* Made for the user that asks. What has the name already is opened as any other file, or refused. */
@@ -57,9 +57,10 @@ int do_create(const struct message *m, struct answer *answer) {
     return errno;
   }
   struct fuse_entry_out entry;
+  node->own = (uint32_t)is_own(folder, m->name);
   tell_entry(node, &found, &entry);
   put(answer, &entry, sizeof entry);
-  int code = put_open(fd, m->in.create.flags, answer);
+  int code = put_open(node, fd, m->in.create.flags, answer);
   if (code) forget(node_id(node), 1);
   return code;
 }

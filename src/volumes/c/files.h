@@ -19,6 +19,8 @@
 #define HANDLE_LIMIT 16384
 /* What was seen counts for about a tick of the guest's clock: for the calls that follow one look. */
 #define VALID_NS 1000000
+/* In a folder that nobody else changes: for the programs of the guest it is always true. */
+#define OWN_VALID_SECONDS 10
 /* From here on the guest is asked to forget what it does not use. */
 #define NODES_ENOUGH (NODE_LIMIT / 4 * 3)
 
@@ -27,6 +29,7 @@ struct node {
   int fd;            /* O_PATH */
   uint64_t mount, inode, device, lookups;
   uint32_t type; /* S_IFMT */
+  uint32_t own;  /* nobody but this guest changes it */
 };
 
 struct handle {
@@ -50,6 +53,9 @@ handler do_lookup, do_forget, do_batch_forget, do_symlink, do_mknod, do_mkdir, d
     do_removexattr, do_open, do_create, do_read, do_write, do_release, do_fsync, do_fallocate, do_lseek, do_opendir,
     do_readdir, do_readdirplus, do_lock, do_lock_wait, do_interrupt;
 
+/* keeper.c: zeroed memory that this server has in common with those that follow it. */
+void *shared(size_t bytes);
+
 /* nodes.c */
 void start_nodes(int root);
 struct node *node_of(uint64_t id);
@@ -66,25 +72,30 @@ int nodes_are_many(void);
 /* names.c */
 int open_below(int folder, const char *name);
 /* Looks at what the name is now and makes it known to the guest. */
-int enter(int folder, const char *name, struct fuse_entry_out *to);
+int enter(const struct node *folder, const char *name, struct fuse_entry_out *to);
+/* Whether what is found there is changed by this guest alone. */
+int is_own(const struct node *folder, const char *name);
 void tell_entry(const struct node *, const struct statx *, struct fuse_entry_out *to);
 
 /* attributes.c */
+void start_attributes(void);
 int look(int fd, struct statx *to);
 /* The number that the guest sees of a file on the file system that was looked at. */
 uint64_t told_inode(const struct statx *, uint64_t inode);
-void fill_attr(const struct statx *from, struct fuse_attr *to);
+void fill_attr(const struct statx *from, int own, struct fuse_attr *to);
 int reopen(const struct node *, int flags);
 int drop_suid(int fd);
 /* The descriptor once more, for calls that want a path. */
 const char *again(int fd);
 
 /* locks.c */
+void start_locks(void);
 void retry_locks(void);
 int locks_wait(void);
 void forget_lock_waits(uint64_t handle);
 
 /* serve.c */
+void start_session(void);
 void put(struct answer *, const void *bytes, size_t size);
 void answer_later(uint64_t unique, int code);
 

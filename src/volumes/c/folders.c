@@ -27,10 +27,10 @@ static void put_dirent(const struct statx *folder, const struct dirent64 *entry,
  * An entry of READDIRPLUS is looked up too, and counts as a look-up. One that is gone again, or cannot
  * be held, is told by its name alone; so are `.` and `..`.
  */
-static void put_looked_up(int fd, const struct statx *folder, const struct dirent64 *entry, struct answer *answer) {
+static void put_looked_up(const struct node *above, const struct statx *folder, const struct dirent64 *entry, struct answer *answer) {
   struct fuse_entry_out known = {0};
-  int above = strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0;
-  if (above || nodes_are_many() || enter(fd, entry->d_name, &known)) known = (struct fuse_entry_out){0};
+  int dots = strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0;
+  if (dots || nodes_are_many() || enter(above, entry->d_name, &known)) known = (struct fuse_entry_out){0};
   put(answer, &known, sizeof known);
   put_dirent(folder, entry, answer);
 }
@@ -55,7 +55,7 @@ static int list(const struct message *m, struct answer *answer, int plus) {
       size_t bytes = (plus ? FUSE_NAME_OFFSET_DIRENTPLUS : FUSE_NAME_OFFSET) + strlen(entry->d_name);
       full = FUSE_DIRENT_ALIGN(bytes) > (size_t)(end - answer->at);
       if (full) break;
-      if (plus) put_looked_up(node->fd, &folder, entry, answer);
+      if (plus) put_looked_up(node, &folder, entry, answer);
       else put_dirent(&folder, entry, answer);
       offset = (uint64_t)entry->d_off;
       at += entry->d_reclen;

@@ -12,8 +12,10 @@ void join_cgroup(const char *folder) {
 static void make_mount_points(void) {
   char path[40];
   for (int i = 0; i < MAX_SHARES; i++) {
-    snprintf(path, sizeof path, EXPORT "/d%d", i);
-    if (mkdir(path, 0)) die("mkdir %s", path);
+    for (const char *kind = (const char[]){'d', OWN_FOLDER, 0}; *kind; kind++) {
+      snprintf(path, sizeof path, EXPORT "/%c%d", *kind, i);
+      if (mkdir(path, 0)) die("mkdir %s", path);
+    }
     snprintf(path, sizeof path, EXPORT "/f%d", i);
     int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0);
     if (fd < 0) die("create %s", path);
@@ -66,7 +68,7 @@ void set_limits(void) {
 /* A violation ends the server, which the daemon notices. */
 void filter_calls(void) {
   static const unsigned allowed[] = {
-      SYS_read, SYS_write, SYS_writev, SYS_pread64, SYS_pwrite64, SYS_openat, SYS_openat2, SYS_close, SYS_fstat, SYS_newfstatat, SYS_statx,
+      SYS_read, SYS_recvfrom, SYS_write, SYS_writev, SYS_pread64, SYS_pwrite64, SYS_openat, SYS_openat2, SYS_close, SYS_fstat, SYS_newfstatat, SYS_statx,
       SYS_fstatfs, SYS_lseek, SYS_getdents64, SYS_fchownat, SYS_chmod, SYS_fchmodat, SYS_utimensat, SYS_ftruncate,
       SYS_mkdirat, SYS_mknodat, SYS_symlinkat, SYS_linkat, SYS_renameat, SYS_renameat2, SYS_unlinkat, SYS_readlinkat,
       SYS_fsync, SYS_fdatasync, SYS_setfsuid, SYS_setfsgid, SYS_getxattr, SYS_setxattr, SYS_removexattr, SYS_listxattr,

@@ -8,11 +8,18 @@
 enum { WAITS = 256 };
 
 /* Requests that wait for a lock: asked again and again, since this process must not wait itself. */
-static struct wait {
+struct wait {
   uint64_t unique, handle;
   int how;
-} waits[WAITS];
-static int waiting;
+};
+static struct queue {
+  struct wait waits[WAITS];
+  int waiting;
+} *queue;
+
+void start_locks(void) {
+  queue = shared(sizeof *queue);
+}
 
 static int how_of(const struct fuse_lk_in *in) {
   return in->lk.type == F_RDLCK ? LOCK_SH : in->lk.type == F_WRLCK ? LOCK_EX : LOCK_UN;
@@ -32,36 +39,36 @@ int do_lock(const struct message *m, struct answer *answer) {
 int do_lock_wait(const struct message *m, struct answer *answer) {
   int code = do_lock(m, answer);
   if (code != EAGAIN) return code;
-  if (waiting == WAITS) return ENOLCK;
-  waits[waiting++] = (struct wait){m->head.unique, m->in.lk.fh, how_of(&m->in.lk)};
+  if (queue->waiting == WAITS) return ENOLCK;
+  queue->waits[queue->waiting++] = (struct wait){m->head.unique, m->in.lk.fh, how_of(&m->in.lk)};
   return LATER;
 }
 
 static void end_wait(int at, int code) {
-  answer_later(waits[at].unique, code);
-  waits[at] = waits[--waiting];
+  answer_later(queue->waits[at].unique, code);
+  queue->waits[at] = queue->waits[--queue->waiting];
 }
 
 int locks_wait(void) {
-  return waiting > 0;
+  return queue->waiting > 0;
 }
 
 void retry_locks(void) {
-  for (int i = waiting - 1; i >= 0; i--) {
-    int code = try_lock(waits[i].handle, waits[i].how);
+  for (int i = queue->waiting - 1; i >= 0; i--) {
+    int code = try_lock(queue->waits[i].handle, queue->waits[i].how);
     if (code != EAGAIN) end_wait(i, code);
   }
 }
 
 void forget_lock_waits(uint64_t handle) {
-  for (int i = waiting - 1; i >= 0; i--)
-    if (waits[i].handle == handle) end_wait(i, EBADF);
+  for (int i = queue->waiting - 1; i >= 0; i--)
+    if (queue->waits[i].handle == handle) end_wait(i, EBADF);
 }
 
-/* Only waits last long enough to be interrupted. */
+/* Only queue->waits last long enough to be interrupted. */
 int do_interrupt(const struct message *m, struct answer *answer) {
   (void)answer;
-  for (int i = waiting - 1; i >= 0; i--)
-    if (waits[i].unique == m->in.interrupt.unique) end_wait(i, EINTR);
+  for (int i = queue->waiting - 1; i >= 0; i--)
+    if (queue->waits[i].unique == m->in.interrupt.unique) end_wait(i, EINTR);
   return NO_ANSWER;
 }

@@ -9,14 +9,21 @@ int open_below(int folder, const char *name) {
 }
 
 void tell_entry(const struct node *node, const struct statx *found, struct fuse_entry_out *to) {
-  *to = (struct fuse_entry_out){.nodeid = node_id(node), .entry_valid_nsec = VALID_NS, .attr_valid_nsec = VALID_NS};
-  fill_attr(found, &to->attr);
+  *to = (struct fuse_entry_out){.nodeid = node_id(node)};
+  if (node->own) to->entry_valid = to->attr_valid = OWN_VALID_SECONDS;
+  else to->entry_valid_nsec = to->attr_valid_nsec = VALID_NS;
+  fill_attr(found, (int)node->own, &to->attr);
+}
+
+/* The name of a mount point says it, and holds for all that is below. */
+int is_own(const struct node *folder, const char *name) {
+  return node_id(folder) == FUSE_ROOT_ID ? *name == OWN_FOLDER : (int)folder->own;
 }
 
 /* RESOLVE_NO_SYMLINKS lets a link itself be opened by O_PATH with O_NOFOLLOW (openat2(2)). */
-int enter(int folder, const char *name, struct fuse_entry_out *to) {
+int enter(const struct node *folder, const char *name, struct fuse_entry_out *to) {
   struct statx found;
-  int fd = open_below(folder, name);
+  int fd = open_below(folder->fd, name);
   if (fd < 0) return errno;
   if (look(fd, &found)) {
     close_fd(fd);
@@ -24,11 +31,12 @@ int enter(int folder, const char *name, struct fuse_entry_out *to) {
   }
   struct node *node = hold(fd, &found);
   if (!node) return errno;
+  node->own = (uint32_t)is_own(folder, name);
   tell_entry(node, &found, to);
   return 0;
 }
 
-static int put_entry(int folder, const char *name, struct answer *answer) {
+static int put_entry(const struct node *folder, const char *name, struct answer *answer) {
   struct fuse_entry_out entry;
   int code = enter(folder, name, &entry);
   if (code == 0) put(answer, &entry, sizeof entry);
@@ -37,7 +45,7 @@ static int put_entry(int folder, const char *name, struct answer *answer) {
 
 int do_lookup(const struct message *m, struct answer *answer) {
   struct node *folder = node_of(m->head.nodeid);
-  return folder ? put_entry(folder->fd, m->name, answer) : errno;
+  return folder ? put_entry(folder, m->name, answer) : errno;
 }
 
 int do_forget(const struct message *m, struct answer *answer) {
@@ -60,7 +68,7 @@ int do_symlink(const struct message *m, struct answer *answer) {
   struct node *folder = node_of(m->head.nodeid);
   if (!folder) return errno;
   if (symlinkat(m->second, folder->fd, m->name)) return errno;
-  return put_entry(folder->fd, m->name, answer);
+  return put_entry(folder, m->name, answer);
 }
 
 int do_mknod(const struct message *m, struct answer *answer) {
@@ -69,14 +77,14 @@ int do_mknod(const struct message *m, struct answer *answer) {
   if (!folder) return errno;
   if (!S_ISREG(mode) && !S_ISFIFO(mode) && !S_ISSOCK(mode)) return EPERM;
   if (mknodat(folder->fd, m->name, mode & (S_IFMT | 07777), 0)) return errno;
-  return put_entry(folder->fd, m->name, answer);
+  return put_entry(folder, m->name, answer);
 }
 
 int do_mkdir(const struct message *m, struct answer *answer) {
   struct node *folder = node_of(m->head.nodeid);
   if (!folder) return errno;
   if (mkdirat(folder->fd, m->name, m->in.mkdir.mode & 07777)) return errno;
-  return put_entry(folder->fd, m->name, answer);
+  return put_entry(folder, m->name, answer);
 }
 
 static int removed(const struct message *m, int flags) {
@@ -116,5 +124,5 @@ int do_link(const struct message *m, struct answer *answer) {
   struct node *folder = node_of(m->head.nodeid), *file = node_of(m->in.link.oldnodeid);
   if (!folder || !file) return ESTALE;
   if (linkat(AT_FDCWD, again(file->fd), folder->fd, m->name, AT_SYMLINK_FOLLOW)) return errno;
-  return put_entry(folder->fd, m->name, answer);
+  return put_entry(folder, m->name, answer);
 }

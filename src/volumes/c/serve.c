@@ -24,8 +24,16 @@ static handler *const handlers[] = {
 };
 enum { HANDLERS = sizeof handlers / sizeof *handlers };
 
-static int channel, broken, greeted;
-static _Alignas(8) unsigned char input[2 * MAX_MESSAGE], output[MAX_MESSAGE];
+/*
+ * What the next server needs if this one dies. `moving`: bytes are on their way, and how many nobody could tell; `handling`:
+ * of so many bytes is the request at `at` that is being served.
+ */
+static struct session {
+  volatile int greeted, moving;
+  volatile size_t have, at, handling;
+  _Alignas(8) unsigned char input[2 * MAX_MESSAGE], output[MAX_MESSAGE];
+} *session;
+static int channel, broken;
 
 /* The guest's kernel asks for no more than it was told it may; the rest is left out. */
 void put(struct answer *answer, const void *bytes, size_t size) {
@@ -42,11 +50,13 @@ static void act_as(const struct fuse_in_header *head) {
 }
 
 static void say(unsigned char *bytes, size_t size) {
+  session->moving = 1;
   for (size_t done = 0; done < size && !broken;) {
     ssize_t n = write(channel, bytes + done, size - done);
     if (n > 0) done += (size_t)n;
     else if (n == 0 || errno != EINTR) broken = 1;
   }
+  session->moving = 0;
 }
 
 void answer_later(uint64_t unique, int code) {
@@ -64,7 +74,7 @@ static int do_init(const struct message *m, struct answer *answer) {
                               .congestion_threshold = 24, .max_write = MAX_CONTENT, .time_gran = 1,
                               .max_pages = MAX_CONTENT / 4096};
   if (in->major != FUSE_KERNEL_VERSION || in->minor < 36) return EPROTO;
-  greeted = 1;
+  session->greeted = 1;
   put(answer, &out, sizeof out);
   return 0;
 }
@@ -72,7 +82,7 @@ static int do_init(const struct message *m, struct answer *answer) {
 static int handle_message(const struct message *m, struct answer *answer) {
   uint32_t op = m->head.opcode;
   if (op == FUSE_INIT) return do_init(m, answer);
-  if (!greeted) return EPROTO;
+  if (!session->greeted) return EPROTO;
   if (op == FUSE_DESTROY) return 0;
   act_as(&m->head);
   return op < HANDLERS && handlers[op] ? handlers[op](m, answer) : ENOSYS;
@@ -88,15 +98,21 @@ static void ask_to_forget(void) {
   say((unsigned char *)&notice, sizeof notice);
 }
 
+/* To number 0 nothing is said: the kernel has been answered already (guest-agent/c/files.c). */
+static int has_answer(const struct fuse_in_header *head) {
+  return head->unique != 0 && head->opcode != FUSE_FORGET && head->opcode != FUSE_BATCH_FORGET && head->opcode != FUSE_INTERRUPT;
+}
+
 /* NO_MESSAGE ends the session. */
 static int serve_message(const unsigned char *bytes, size_t size) {
   struct message m;
+  unsigned char *output = session->output;
   struct fuse_out_header head = {.len = sizeof head};
-  struct answer answer = {output + sizeof head, output + sizeof output};
+  struct answer answer = {output + sizeof head, output + sizeof session->output};
   int code = parse(bytes, size, &m);
   if (code == NO_MESSAGE) return NO_MESSAGE;
   if (code == 0) code = handle_message(&m, &answer);
-  if (code == NO_ANSWER || code == LATER || m.head.opcode == FUSE_FORGET || m.head.opcode == FUSE_BATCH_FORGET) return 0;
+  if (code == NO_ANSWER || code == LATER || !has_answer(&m.head)) return 0;
   head.unique = m.head.unique;
   head.error = -code;
   if (code == 0) head.len = (uint32_t)(answer.at - output);
@@ -106,33 +122,70 @@ static int serve_message(const unsigned char *bytes, size_t size) {
   return 0;
 }
 
-/* Serves every whole message of the input; the length of the rest, or NO_MESSAGE. */
-static ssize_t serve_input(size_t have) {
-  size_t at = 0;
-  for (uint32_t size; have - at >= sizeof(struct fuse_in_header); at += size) {
-    memcpy(&size, input + at, sizeof size);
-    if (size < sizeof(struct fuse_in_header) || size > MAX_MESSAGE) return NO_MESSAGE;
-    if (size > have - at) break;
-    if (serve_message(input + at, size) == NO_MESSAGE) return NO_MESSAGE;
-  }
-  if (at > 0) memmove(input, input + at, have - at);
-  return (ssize_t)(have - at);
+static void end_message(void) {
+  session->moving = 1;
+  session->at += session->handling;
+  session->handling = 0;
+  session->moving = 0;
 }
 
-int serve(int link, int root) {
+/* Serves every whole message of the input and keeps the rest; NO_MESSAGE ends the session. */
+static int serve_input(void) {
+  unsigned char *input = session->input;
+  for (uint32_t size; session->have - session->at >= sizeof(struct fuse_in_header); end_message()) {
+    memcpy(&size, input + session->at, sizeof size);
+    if (size < sizeof(struct fuse_in_header) || size > MAX_MESSAGE) return NO_MESSAGE;
+    if (size > session->have - session->at) break;
+    session->handling = size;
+    if (serve_message(input + session->at, size) == NO_MESSAGE) return NO_MESSAGE;
+  }
+  if (session->at == 0) return 0;
+  session->moving = 1;
+  memmove(input, input + session->at, session->have - session->at);
+  session->have -= session->at;
+  session->at = 0;
+  session->moving = 0;
+  return 0;
+}
+
+void start_session(void) {
+  session = shared(sizeof *session);
+}
+
+/* The request over which an earlier server died is answered with EIO: served again, it could end this one too. */
+static int resume(void) {
+  struct fuse_in_header head;
+  if (session->moving) return NO_MESSAGE;
+  if (session->handling == 0) return 0;
+  memcpy(&head, session->input + session->at, sizeof head);
+  if (has_answer(&head)) answer_later(head.unique, EIO);
+  end_message();
+  return serve_input();
+}
+
+/* Waits for input. 0: there is none yet, but time to ask for locks again. */
+static int wait_for_input(void) {
+  struct pollfd asked = {.fd = channel, .events = POLLIN};
+  return poll(&asked, 1, locks_wait() ? RETRY_LOCKS_MS : -1) > 0;
+}
+
+/* 1: there is more. Only what cannot be told afterwards is `moving`: the wait before is not. */
+static int read_input(void) {
+  session->moving = 1;
+  ssize_t n = recv(channel, session->input + session->have, sizeof session->input - session->have, MSG_DONTWAIT);
+  if (n > 0) session->have += (size_t)n;
+  session->moving = 0;
+  return n > 0 || (n < 0 && (errno == EINTR || errno == EAGAIN));
+}
+
+int serve(int link) {
   channel = link;
-  start_nodes(root);
-  for (ssize_t have = 0; !broken;) {
-    struct pollfd asked = {.fd = link, .events = POLLIN};
-    if (locks_wait() && poll(&asked, 1, RETRY_LOCKS_MS) <= 0) {
-      retry_locks();
-      continue;
+  if (resume() == NO_MESSAGE) return 1;
+  while (!broken) {
+    if (wait_for_input()) {
+      if (!read_input()) return 0;
+      if (serve_input() == NO_MESSAGE) return 1;
     }
-    ssize_t n = read(link, input + have, sizeof input - (size_t)have);
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) return 0;
-    have = serve_input((size_t)(have + n));
-    if (have == NO_MESSAGE) return 1;
     retry_locks();
   }
   return 0;

@@ -6,8 +6,8 @@
  *   husk-share probe FOLDER
  *
  * `serve` connects to the socket of the VM's virtio-serial port, moves into namespaces and a root
- * of its own that holds nothing but empty mount points (d0, d1, ... for folders, f0, f1, ... for
- * files), gives up what it can, prints `ready PID STARTTICKS` and serves until the socket ends.
+ * of its own that holds nothing but empty mount points (d0, d1, ... for folders, p0, p1, ... for those
+ * that nobody but the pod changes, f0, f1, ... for files), gives up what it can, prints `ready PID STARTTICKS` and serves until the socket ends.
  * `add` mounts a path of the host on one of them: nodev, nosuid, nosymfollow; with ranges of ids as a user
  * namespace sees them. `probe` tells by its exit code whether the file system of a folder can have that.
  *
@@ -115,12 +115,10 @@ static __attribute__((noreturn)) void become(const char *root, int link, int up)
   umask(0);
   set_limits();
   drop_rights();
-  filter_calls();
   /* What was told so far is complete with the keeper's `ready`. */
   for (int fd = 0; fd < 3; fd++) dup2(null, fd);
   if (write(up, "u", 1) != 1) _exit(70);
-  close(up);
-  _exit(serve(link, export));
+  _exit(keep(link, export, up));
 }
 
 static int start(int argc, char **argv) {
@@ -150,7 +148,8 @@ static int start(int argc, char **argv) {
     dprintf(STDOUT_FILENO, "ready %d %s\n", pid, ticks);
   }
   close(STDOUT_FILENO);
-  /* This parent stays to tell the daemon, whose child it is, how the server ended. */
+  /* This parent stays to tell the daemon, whose child it is, of servers that died, and how the last one ended. */
+  while (read(up[0], &ok, 1) == 1 || errno == EINTR) dprintf(STDERR_FILENO, "died\n");
   while (waitpid(pid, &status, 0) < 0 && errno == EINTR) continue;
   return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
 }

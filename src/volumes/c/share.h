@@ -40,6 +40,8 @@
 #endif
 
 #define EXPORT "e"
+/* First letter of the mount points of folders that nobody but the pod changes. */
+#define OWN_FOLDER 'p'
 /* Folders and files that a pod can share, each. */
 #define MAX_SHARES 128
 /* Descriptors of the server: files that the guest knows, files that it has opened, and a few of its own. */
@@ -78,7 +80,13 @@ void set_limits(void);
 void drop_rights(void);
 void filter_calls(void);
 
-/* Serves FUSE on `link` below the folder `root` until the link ends. Returns an exit code. */
-int serve(int link, int root);
+/* Serves FUSE on `link` until it ends, from where an earlier server left it. Returns an exit code. */
+int serve(int link);
+
+/*
+ * keeper.c: has FUSE served on `link` below the folder `root` until the link ends; writes a byte to `deaths` for each server
+ * that is followed by another. Returns an exit code.
+ */
+int keep(int link, int root, int deaths);
 
 #endif

@@ -1,29 +1,35 @@
-/** Work on files, on each kind of volume, by a program in the container (test/fixtures/file-work.c). */
-import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
+/** Work on files, on each kind of volume, by a program in the container (test/fixtures/file-work.c), and by git. */
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { run } from '../../../src/base/exec.ts';
-import { type Bench, inTurns, pull, removePod, startPod } from '../bench.ts';
+import { UndoStack, undoing } from '../../../src/base/undo.ts';
+import { type Bench, inTurns, pull, readyMs, removePod, startPod, timed } from '../bench.ts';
 import { freshImage } from '../images.ts';
 import type { Subject } from '../subjects/subject.ts';
-import { fileWork, volumePlaces } from '../volume-metrics.ts';
+import { fileWork, volumePlaces, volumesPodUid } from '../volume-metrics.ts';
+import { makePlaces } from '../volume-places.ts';
+import { volumeTools } from '../volume-tools.ts';
 
 const execSeconds = 300n;
+/** Pods of each kind for the time that a volume adds to a start. */
+const starts = 5;
+
+interface Work {
+  readonly image: string;
+  readonly folder: string;
+}
 
 /** A pod for each round and subject; within it one place after the other. */
 export async function measureVolumes(bench: Bench): Promise<void> {
   const { plan, registry, repository, watch } = bench;
   const folder = await mkdtemp(join(tmpdir(), 'husk-bench-volumes-'));
   try {
-    const program = join(folder, 'file-work');
-    const source = join(repository, 'test/fixtures/file-work.c');
-    await run('gcc', ['-O2', '-static', '-o', program, source], { timeoutMs: 60_000 });
-    const extra = [{ name: 'bin/file-work', data: await readFile(program), mode: 0o755 }];
-    const image = await freshImage(registry, 'volumes', extra);
+    const image = await freshImage(registry, 'volumes', await volumeTools(repository, folder));
     for (let round = 0; round < plan.volumes.rounds; round += 1) {
       for (const subject of inTurns(bench, round)) {
         await pull(subject, image);
         await measurePod(bench, subject, { image, folder: join(folder, `${subject.name}-${round}`) });
+        await measureStarts(bench, subject, { image, folder: join(folder, `${subject.name}-${round}-starts`) });
         watch.look('volumes');
       }
     }
@@ -32,29 +38,68 @@ export async function measureVolumes(bench: Bench): Promise<void> {
   }
 }
 
-async function measurePod(
-  { plan, recorder, signal }: Bench,
-  subject: Subject,
-  { image, folder }: { readonly image: string; readonly folder: string },
-): Promise<void> {
-  const mounts = [];
-  for (const { hostPath, containerPath } of volumePlaces) {
-    if (hostPath === undefined) continue;
-    await mkdir(join(folder, hostPath), { recursive: true });
-    mounts.push({ hostPath: join(folder, hostPath), containerPath });
-  }
-  const pod = await startPod(subject, { image, mounts }, signal);
+async function measurePod(bench: Bench, subject: Subject, { image, folder }: Work): Promise<void> {
+  const undo = new UndoStack();
   try {
+    // Only a virtual machine has a kernel of its own for the disk.
+    const mounts = await makePlaces(folder, subject.name === 'husk', undo);
+    const pod = await startPod(subject, { image, mounts, uid: volumesPodUid }, bench.signal);
+    undo.add('pod', () => removePod(subject, pod).then(() => undefined));
     for (const { name, containerPath } of volumePlaces) {
-      const cmd = ['/bin/file-work', containerPath, String(plan.volumes.mib), String(plan.volumes.files)];
-      const call = { containerId: pod.containerId, cmd, timeout: execSeconds };
-      const { exitCode, stdout, stderr } = await subject.cri.execSync(call, Number(execSeconds) * 1000);
-      if (exitCode !== 0)
-        throw new Error(`file-work in ${name}: exit code ${exitCode}: ${Buffer.from(stderr).toString()}`);
-      for (const { work, figure } of fileWork(Buffer.from(stdout).toString()))
-        recorder.add(`volume-${name}-${work}`, subject.name, figure);
+      await workOnFiles(bench, subject, { name, containerPath, containerId: pod.containerId });
+      await workWithGit(bench, subject, { name, containerPath, containerId: pod.containerId });
     }
   } finally {
-    await removePod(subject, pod);
+    await undo.unwind();
+  }
+}
+
+interface Place {
+  readonly name: string;
+  readonly containerPath: string;
+  readonly containerId: string;
+}
+
+async function said(subject: Subject, containerId: string, cmd: readonly string[]): Promise<string> {
+  const call = { containerId, cmd: [...cmd], timeout: execSeconds };
+  const { exitCode, stdout, stderr } = await subject.cri.execSync(call, Number(execSeconds) * 1000);
+  if (exitCode !== 0) throw new Error(`${cmd.join(' ')}: exit code ${exitCode}: ${Buffer.from(stderr).toString()}`);
+  return Buffer.from(stdout).toString();
+}
+
+async function workOnFiles({ plan, recorder }: Bench, subject: Subject, place: Place): Promise<void> {
+  const { name, containerPath, containerId } = place;
+  const cmd = ['/bin/file-work', containerPath, String(plan.volumes.mib), String(plan.volumes.files)];
+  for (const { work, figure } of fileWork(await said(subject, containerId, cmd)))
+    recorder.add(`volume-${name}-${work}`, subject.name, figure);
+}
+
+/** The first run reads all files, since the index knows other ones; the second only looks at them. */
+async function workWithGit({ recorder }: Bench, subject: Subject, place: Place): Promise<void> {
+  const { name, containerPath, containerId } = place;
+  const status = ['/bin/git', '-c', 'safe.directory=*', '-C', `${containerPath}/tree`, 'status', '--porcelain'];
+  await said(subject, containerId, ['/bin/tar', 'xf', '/bench/tree.tar', '-C', containerPath]);
+  await said(subject, containerId, status);
+  const { ms, result } = await timed(() => said(subject, containerId, status));
+  if (result !== '') throw new Error(`git status in ${name}: "${result.slice(0, 200)}"`);
+  recorder.add(`volume-${name}-git-status`, subject.name, ms);
+}
+
+/** Pods without a volume and with one, in turns. */
+async function measureStarts({ recorder, signal }: Bench, subject: Subject, { image, folder }: Work): Promise<void> {
+  const volumes = join(folder, 'pods', volumesPodUid, 'volumes');
+  const copied = { hostPath: join(volumes, 'kubernetes.io~configmap/c'), containerPath: '/copied', readonly: true };
+  const live = { hostPath: join(volumes, 'kubernetes.io~empty-dir/e'), containerPath: '/live' };
+  for (const { hostPath } of [copied, live]) await mkdir(hostPath, { recursive: true });
+  await writeFile(join(copied.hostPath, 'key'), 'value');
+  for (let sample = 0; sample < starts; sample += 1) {
+    for (const [name, mounts] of Object.entries({ none: [], copied: [copied], live: [live] })) {
+      await undoing(async (undo) => {
+        const pod = await startPod(subject, { image, mounts, uid: volumesPodUid }, signal);
+        undo.add('pod', () => removePod(subject, pod).then(() => undefined));
+        recorder.add(`volume-start-${name}`, subject.name, readyMs(pod));
+        await undo.unwind();
+      });
+    }
   }
 }
