@@ -29,7 +29,9 @@ export class DiskSizes {
   /** Follows one more device. */
   follow(path: string): void {
     if (!this.#known.has(path)) this.#known.set(path, undefined);
-    this.#timer ??= setInterval(() => (this.#looking = this.#looking.then(() => this.look())), pollMs).unref();
+    this.#timer ??= setInterval(() => {
+      this.#looking = this.#looking.then(() => this.look());
+    }, pollMs).unref();
   }
 
   async close(): Promise<void> {
