@@ -65,7 +65,7 @@ void forget_lock_waits(uint64_t handle) {
     if (queue->waits[i].handle == handle) end_wait(i, EBADF);
 }
 
-/* Only queue->waits last long enough to be interrupted. */
+/* Only waits last long enough to be interrupted. */
 int do_interrupt(const struct message *m, struct answer *answer) {
   (void)answer;
   for (int i = queue->waiting - 1; i >= 0; i--)
