@@ -1,7 +1,8 @@
 /** The agent's gRPC server: one file per RPC, errors mapped in one place. */
 import type { Server } from 'node:net';
 import type { ServerUnaryCall, sendUnaryData } from '@grpc/grpc-js';
-import { describeError, type ErrorKind, HuskError } from '../../src/base/errors.ts';
+import { describeError, HuskError } from '../../src/base/errors.ts';
+import { grpcCode } from '../../src/base/grpc-codes.ts';
 import type { Log } from '../../src/base/log.ts';
 import { type AgentServer, AgentService } from '../../src/gen/agent/v1/agent.ts';
 import { serveGrpc } from './grpc/server.ts';
@@ -23,23 +24,6 @@ import { withSteps } from './steps.ts';
 
 /** A container's spec with its files is some hundred KiB at most. */
 const maxMessageBytes = 4 * 1024 * 1024;
-
-/** gRPC's status codes by our kinds of errors. */
-const codes: Readonly<Record<ErrorKind, number>> = {
-  cancelled: 1,
-  unknown: 2,
-  'invalid-argument': 3,
-  'deadline-exceeded': 4,
-  'not-found': 5,
-  'already-exists': 6,
-  'permission-denied': 7,
-  'resource-exhausted': 8,
-  'failed-precondition': 9,
-  unimplemented: 12,
-  internal: 13,
-  unavailable: 14,
-  'data-loss': 15,
-};
 
 /** Serves the pod on its socket. */
 export async function serve(pod: Pod, runtimeVersion: string, log: Log): Promise<Server> {
@@ -78,5 +62,5 @@ export async function serve(pod: Pod, runtimeVersion: string, log: Log): Promise
 }
 
 function failure(caught: unknown): { code: number; details: string } {
-  return { code: codes[HuskError.from(caught).kind], details: describeError(caught) };
+  return { code: grpcCode(HuskError.from(caught).kind), details: describeError(caught) };
 }
