@@ -5,28 +5,22 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, type TestContext, test } from 'node:test';
-import { PullImageRequest } from '../../src/gen/cri/v1/api.ts';
-import { busyboxImage } from '../fixtures/oci-image.ts';
-import { pushImage, startRegistry, type TestRegistry } from '../fixtures/registry.ts';
-import { type Daemon, startDaemon } from '../helpers/daemon.ts';
+import type { Daemon } from '../helpers/daemon.ts';
+import { type DaemonWithImage, startDaemonWithImage } from '../helpers/daemon-with-image.ts';
 import { eventually, logContent, removePod, runPod, shell, startContainer, waitForLog } from '../helpers/pods.ts';
 
 const image = 'docker.io/library/busybox:latest';
 const host = mkdtempSync(join(tmpdir(), 'husk-block-'));
 const kata = '/run/kata-containers/shared/direct-volumes';
 const loops: string[] = [];
-let registry: TestRegistry;
 let daemon: Daemon;
+let close: DaemonWithImage['close'] | undefined;
 
 before(async () => {
-  registry = await startRegistry();
-  await pushImage(registry, 'library/busybox:latest', busyboxImage());
-  daemon = await startDaemon({ mirror: { to: registry.host, of: ['docker.io'] } });
-  await daemon.cri.pullImage(PullImageRequest.fromPartial({ image: { image } }));
+  ({ daemon, close } = await startDaemonWithImage());
 });
 after(async () => {
-  await daemon?.stop();
-  await registry?.stop();
+  await close?.();
   for (const loop of loops) execFileSync('losetup', ['-d', loop]);
   rmSync(host, { recursive: true, force: true });
 });

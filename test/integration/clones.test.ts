@@ -8,10 +8,8 @@ import { createReadStream } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { PullImageRequest } from '../../src/gen/cri/v1/api.ts';
-import { busyboxImage } from '../fixtures/oci-image.ts';
-import { pushImage, startRegistry, type TestRegistry } from '../fixtures/registry.ts';
-import { type Daemon, startDaemon } from '../helpers/daemon.ts';
+import type { Daemon } from '../helpers/daemon.ts';
+import { type DaemonWithImage, startDaemonWithImage } from '../helpers/daemon-with-image.ts';
 import { assertHoldings, holdingsOf } from '../helpers/holdings.ts';
 import { inBatches, logContent, removePod, runPod, shell, startContainer } from '../helpers/pods.ts';
 
@@ -19,22 +17,18 @@ const image = 'docker.io/library/busybox:latest';
 /** `HUSK_SOAK=20x5`: 20 clones at once, then five rounds of 20 pods. */
 const [pods, rounds] = (process.env['HUSK_SOAK'] ?? '6x2').split('x').map(Number) as [number, number];
 const atATime = 2;
-let registry: TestRegistry;
 let daemon: Daemon;
+let close: DaemonWithImage['close'] | undefined;
 let clean: string[];
 
 before(async () => {
-  registry = await startRegistry();
-  await pushImage(registry, 'library/busybox:latest', busyboxImage());
-  daemon = await startDaemon({ mirror: { to: registry.host, of: ['docker.io'] } });
-  await daemon.cri.pullImage(PullImageRequest.fromPartial({ image: { image } }));
+  ({ daemon, close } = await startDaemonWithImage());
   const first = await runPod(daemon);
   await removePod(daemon, first.id);
   clean = await holdingsOf(daemon);
 });
 after(async () => {
-  await daemon?.stop();
-  await registry?.stop();
+  await close?.();
 });
 
 /** What a container sees of who it is. */

@@ -3,35 +3,25 @@ import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { after, before, test } from 'node:test';
 import { sleep } from '../../src/base/deadline.ts';
-import {
-  ContainerState,
-  CreateContainerRequest,
-  ListPodSandboxRequest,
-  PullImageRequest,
-} from '../../src/gen/cri/v1/api.ts';
-import { busyboxImage } from '../fixtures/oci-image.ts';
-import { pushImage, startRegistry, type TestRegistry } from '../fixtures/registry.ts';
-import { type Daemon, startDaemon } from '../helpers/daemon.ts';
+import { ContainerState, CreateContainerRequest, ListPodSandboxRequest } from '../../src/gen/cri/v1/api.ts';
+import type { Daemon } from '../helpers/daemon.ts';
+import { type DaemonWithImage, startDaemonWithImage } from '../helpers/daemon-with-image.ts';
 import { assertHoldings, holdingsOf } from '../helpers/holdings.ts';
 import { logContent, runPod, shell, startContainer } from '../helpers/pods.ts';
 
 const image = 'docker.io/library/busybox:latest';
-let registry: TestRegistry;
 let daemon: Daemon;
+let close: DaemonWithImage['close'] | undefined;
 let clean: string[];
 
 before(async () => {
-  registry = await startRegistry();
-  await pushImage(registry, 'library/busybox:latest', busyboxImage());
-  daemon = await startDaemon({ mirror: { to: registry.host, of: ['docker.io'] } });
-  await daemon.cri.pullImage(PullImageRequest.fromPartial({ image: { image } }));
+  ({ daemon, close } = await startDaemonWithImage());
   const pod = await runPod(daemon);
   await removePod(pod.id);
   clean = await holdingsOf(daemon);
 });
 after(async () => {
-  await daemon?.stop();
-  await registry?.stop();
+  await close?.();
 });
 
 async function removePod(podSandboxId: string): Promise<void> {

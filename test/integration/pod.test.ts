@@ -11,26 +11,20 @@ import {
   ListContainersRequest,
   ListPodSandboxRequest,
   PodSandboxState,
-  PullImageRequest,
 } from '../../src/gen/cri/v1/api.ts';
-import { busyboxImage } from '../fixtures/oci-image.ts';
-import { pushImage, startRegistry, type TestRegistry } from '../fixtures/registry.ts';
-import { type Daemon, startDaemon } from '../helpers/daemon.ts';
+import type { Daemon } from '../helpers/daemon.ts';
+import { type DaemonWithImage, startDaemonWithImage } from '../helpers/daemon-with-image.ts';
 import { logContent, runPod, shell, startContainer } from '../helpers/pods.ts';
 
 const image = 'docker.io/library/busybox:latest';
-let registry: TestRegistry;
 let daemon: Daemon;
+let close: DaemonWithImage['close'] | undefined;
 
 before(async () => {
-  registry = await startRegistry();
-  await pushImage(registry, 'library/busybox:latest', busyboxImage());
-  daemon = await startDaemon({ mirror: { to: registry.host, of: ['docker.io'] } });
-  await daemon.cri.pullImage(PullImageRequest.fromPartial({ image: { image } }));
+  ({ daemon, close } = await startDaemonWithImage());
 });
 after(async () => {
-  await daemon?.stop();
-  await registry?.stop();
+  await close?.();
 });
 
 const timed = async <T>(what: string, work: () => Promise<T>, say: (text: string) => void): Promise<T> => {

@@ -22,11 +22,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, type TestContext, test } from 'node:test';
 import { run } from '../../src/base/exec.ts';
-import { type ContainerConfig, PodSandboxState, PullImageRequest } from '../../src/gen/cri/v1/api.ts';
+import { type ContainerConfig, PodSandboxState } from '../../src/gen/cri/v1/api.ts';
 import { busyboxImage } from '../fixtures/oci-image.ts';
-import { pushImage, startRegistry, type TestRegistry } from '../fixtures/registry.ts';
 import { type Canaries, makeCanaries } from '../helpers/canaries.ts';
-import { type Daemon, startDaemon } from '../helpers/daemon.ts';
+import type { Daemon } from '../helpers/daemon.ts';
+import { type DaemonWithImage, startDaemonWithImage } from '../helpers/daemon-with-image.ts';
 import { eventually, logContent, removePod, runPod, shell, startContainer, waitForLog } from '../helpers/pods.ts';
 
 const image = 'docker.io/library/busybox:latest';
@@ -35,8 +35,8 @@ const host = mkdtempSync(join(tmpdir(), 'husk-hostile-'));
 const [data, only, outside] = [join(host, 'data'), join(host, 'only'), join(host, 'outside')];
 /** What the host is asked for during an attack is answered within this; it takes some ten milliseconds. */
 const answerMs = 5_000;
-let registry: TestRegistry;
 let daemon: Daemon;
+let close: DaemonWithImage['close'] | undefined;
 let canaries: Canaries;
 let unharmed: string[];
 
@@ -52,15 +52,11 @@ before(async () => {
   );
   const flags = ['-std=gnu11', '-O2', '-Wall', '-Wextra', '-Werror', '-static'];
   await run('gcc', [...flags, '-o', program, ...sources], { timeoutMs: 60_000 });
-  registry = await startRegistry();
   const extra = [{ name: 'bin/hostile-guest', data: readFileSync(program), mode: 0o755 }];
-  await pushImage(registry, 'library/busybox:latest', busyboxImage({ extra }));
-  daemon = await startDaemon({ mirror: { to: registry.host, of: ['docker.io'] } });
-  await daemon.cri.pullImage(PullImageRequest.fromPartial({ image: { image } }));
+  ({ daemon, close } = await startDaemonWithImage(busyboxImage({ extra })));
 });
 after(async () => {
-  await daemon?.stop();
-  await registry?.stop();
+  await close?.();
   canaries?.remove();
   rmSync(host, { recursive: true, force: true });
 });

@@ -5,27 +5,22 @@ import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, statSync, wri
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { PodSandboxState, PullImageRequest } from '../../src/gen/cri/v1/api.ts';
-import { busyboxImage } from '../fixtures/oci-image.ts';
-import { pushImage, startRegistry, type TestRegistry } from '../fixtures/registry.ts';
-import { type Daemon, startDaemon } from '../helpers/daemon.ts';
+import { PodSandboxState } from '../../src/gen/cri/v1/api.ts';
+import type { Daemon } from '../helpers/daemon.ts';
+import { type DaemonWithImage, startDaemonWithImage } from '../helpers/daemon-with-image.ts';
 import { eventually, logContent, removePod, runPod, shell, startContainer, waitForLog } from '../helpers/pods.ts';
 import { servingProcess } from '../helpers/share.ts';
 
 const image = 'docker.io/library/busybox:latest';
 const host = mkdtempSync(join(tmpdir(), 'husk-trouble-'));
-let registry: TestRegistry;
 let daemon: Daemon;
+let close: DaemonWithImage['close'] | undefined;
 
 before(async () => {
-  registry = await startRegistry();
-  await pushImage(registry, 'library/busybox:latest', busyboxImage());
-  daemon = await startDaemon({ mirror: { to: registry.host, of: ['docker.io'] } });
-  await daemon.cri.pullImage(PullImageRequest.fromPartial({ image: { image } }));
+  ({ daemon, close } = await startDaemonWithImage());
 });
 after(async () => {
-  await daemon?.stop();
-  await registry?.stop();
+  await close?.();
   rmSync(host, { recursive: true, force: true });
 });
 

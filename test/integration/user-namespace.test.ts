@@ -5,23 +5,22 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { sleep } from '../../src/base/deadline.ts';
-import { type ContainerConfig, PullImageRequest } from '../../src/gen/cri/v1/api.ts';
+import { type ContainerConfig } from '../../src/gen/cri/v1/api.ts';
 import { buildImage, busyboxTar, tarOf } from '../fixtures/oci-image.ts';
-import { pushImage, startRegistry, type TestRegistry } from '../fixtures/registry.ts';
-import { type Daemon, startDaemon } from '../helpers/daemon.ts';
+import type { Daemon } from '../helpers/daemon.ts';
+import { type DaemonWithImage, startDaemonWithImage } from '../helpers/daemon-with-image.ts';
 import { logContent, removePod, runPod, shell, startContainer } from '../helpers/pods.ts';
 
 const image = 'docker.io/library/owners:latest';
 const mapping = [{ containerId: 0, hostId: 1_000_000, length: 65_536 }];
 const usernsOptions = { mode: 0, uids: mapping, gids: mapping };
 const mapped = { uidMappings: mapping, gidMappings: mapping };
-let registry: TestRegistry;
 let daemon: Daemon;
+let close: DaemonWithImage['close'] | undefined;
 let host: string;
 
 before(async () => {
   host = await mkdtemp(join(tmpdir(), 'husk-userns-'));
-  registry = await startRegistry();
   const files = tarOf([
     { name: 'of-1000', data: 'x', uid: 1000, gid: 2000 },
     { name: 'beyond', data: 'x', uid: 100_000, gid: 0 },
@@ -29,13 +28,13 @@ before(async () => {
     { name: 'link', type: '2', link: 'of-1000', uid: 1000 },
   ]);
   const layers = [{ tar: busyboxTar() }, { tar: files }];
-  await pushImage(registry, 'library/owners:latest', buildImage(layers, { config: { Env: ['PATH=/bin'] } }));
-  daemon = await startDaemon({ mirror: { to: registry.host, of: ['docker.io'] } });
-  await daemon.cri.pullImage(PullImageRequest.fromPartial({ image: { image } }));
+  ({ daemon, close } = await startDaemonWithImage(
+    buildImage(layers, { config: { Env: ['PATH=/bin'] } }),
+    'library/owners',
+  ));
 });
 after(async () => {
-  await daemon?.stop();
-  await registry?.stop();
+  await close?.();
   await rm(host, { recursive: true, force: true });
 });
 

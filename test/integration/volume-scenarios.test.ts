@@ -8,26 +8,21 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { PullImageRequest } from '../../src/gen/cri/v1/api.ts';
 import { type Row, verdict, withTable } from '../compat/volumes/report.ts';
 import { byRunc, inPod, type Outcome, runScenarios } from '../compat/volumes/run.ts';
 import { scenarios } from '../compat/volumes/table.ts';
-import { busyboxImage } from '../fixtures/oci-image.ts';
-import { pushImage, startRegistry, type TestRegistry } from '../fixtures/registry.ts';
-import { type Daemon, startDaemon } from '../helpers/daemon.ts';
+import type { Daemon } from '../helpers/daemon.ts';
+import { type DaemonWithImage, startDaemonWithImage } from '../helpers/daemon-with-image.ts';
 
 const image = 'docker.io/library/busybox:latest';
 const document = join(import.meta.dirname, '../../docs/compatibility.md');
 const folder = mkdtempSync(join(tmpdir(), 'husk-compat-'));
 const outcomes: Record<'runc' | 'vm' | 'native', Outcome[]> = { runc: [], vm: [], native: [] };
-let registry: TestRegistry;
 let daemon: Daemon;
+let close: DaemonWithImage['close'] | undefined;
 
 before(async () => {
-  registry = await startRegistry();
-  await pushImage(registry, 'library/busybox:latest', busyboxImage());
-  daemon = await startDaemon({ mirror: { to: registry.host, of: ['docker.io'] } });
-  await daemon.cri.pullImage(PullImageRequest.fromPartial({ image: { image } }));
+  ({ daemon, close } = await startDaemonWithImage());
   outcomes.runc = await runScenarios(scenarios, byRunc(folder));
   // The daemon's first pod is a native one: VM pods must start after it too.
   for (const handler of ['native', 'vm'] as const) {
@@ -37,8 +32,7 @@ before(async () => {
   }
 });
 after(async () => {
-  await daemon?.stop();
-  await registry?.stop();
+  await close?.();
   rmSync(folder, { recursive: true, force: true });
 });
 

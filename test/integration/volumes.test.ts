@@ -6,31 +6,26 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { sleep } from '../../src/base/deadline.ts';
 import { run } from '../../src/base/exec.ts';
-import { PullImageRequest } from '../../src/gen/cri/v1/api.ts';
 import { busyboxImage } from '../fixtures/oci-image.ts';
-import { pushImage, startRegistry, type TestRegistry } from '../fixtures/registry.ts';
-import { type Daemon, startDaemon } from '../helpers/daemon.ts';
+import type { Daemon } from '../helpers/daemon.ts';
+import { type DaemonWithImage, startDaemonWithImage } from '../helpers/daemon-with-image.ts';
 import { logContent, runPod, shell, startContainer } from '../helpers/pods.ts';
 
 const image = 'docker.io/library/busybox:latest';
-let registry: TestRegistry;
 let daemon: Daemon;
+let close: DaemonWithImage['close'] | undefined;
 let host: string;
 
 before(async () => {
   host = await mkdtemp(join(tmpdir(), 'husk-volumes-'));
-  registry = await startRegistry();
   const watch = join(host, 'watch');
   const source = join(import.meta.dirname, '../fixtures/watch.c');
   await run('gcc', ['-O2', '-Wall', '-Wextra', '-Werror', '-static', '-o', watch, source], { timeoutMs: 60_000 });
   const extra = [{ name: 'bin/inotify-print', data: await readFile(watch), mode: 0o755 }];
-  await pushImage(registry, 'library/busybox:latest', busyboxImage({ extra }));
-  daemon = await startDaemon({ mirror: { to: registry.host, of: ['docker.io'] } });
-  await daemon.cri.pullImage(PullImageRequest.fromPartial({ image: { image } }));
+  ({ daemon, close } = await startDaemonWithImage(busyboxImage({ extra })));
 });
 after(async () => {
-  await daemon?.stop();
-  await registry?.stop();
+  await close?.();
   await rm(host, { recursive: true, force: true });
 });
 
