@@ -43,9 +43,15 @@ function tableHead(lines: readonly string[], index: number): string {
   return lines[first] ?? '';
 }
 
+/** What a benchmark wrote: figures and what was wrong with the run, no promises. */
+const generated = /<!-- benchmark: generated .*?<!-- end of the benchmark -->/gs;
+
 /** Promises (list items, and rows of tables of promises) that link no test file that exists and do not say "pending". */
 function unprovenPromises({ path, text }: Source): string[] {
-  const lines = text.replaceAll(/\n {2,}(?=\S)/g, ' ').split('\n');
+  const lines = text
+    .replaceAll(generated, '')
+    .replaceAll(/\n {2,}(?=\S)/g, ' ')
+    .split('\n');
   return lines.filter((line, index) => {
     const isRow = line.startsWith('|') && !/^[|\s:-]+$/.test(line) && !/^[|\s:-]+$/.test(lines[index + 1] ?? '');
     if (isRow && !/^\|\s*Promise\b/.test(tableHead(lines, index))) return false;
@@ -80,5 +86,7 @@ test('canary: a broken link, a broken anchor and an unproven promise are noticed
   const table = `| Promise | Test |\n| --- | --- |\n| one | ${proof} |\n| two | [no](test/none.test.ts) |\n| three | pending |`;
   assert.deepEqual(unprovenPromises({ path, text: table }), ['| two | [no](test/none.test.ts) |']);
   assert.deepEqual(unprovenPromises({ path, text: '| Run | Passed |\n| --- | --- |\n| one | 2 |' }), []);
+  const run = '<!-- benchmark: generated -->\n- a loaded machine\n<!-- end of the benchmark -->\n- one';
+  assert.deepEqual(unprovenPromises({ path, text: run }), ['- one']);
   assert.deepEqual(unprovenPromises({ path, text: `- one\n- two ${proof}\n- three:\n  goes on, ${proof}` }), ['- one']);
 });

@@ -54,8 +54,18 @@ export function streamingContract(start: () => Promise<StreamingRig>): void {
     const line =
       'echo-server & ln /usr/bin/redis-check-rdb /usr/bin/redis-server; redis-server --save "" --bind 127.0.0.1 >/dev/null & mkdir /tmp/w; echo hello >/tmp/w/index.html; exec httpd -f -p 127.0.0.1:80 -h /tmp/w';
     container = await startContainer(daemon, pod, shell(image, line));
+    await serversListen();
   });
   after(async () => rig?.close());
+
+  /** The ports of the echo server, of httpd and of redis, as /proc/net/tcp shows them: a program's start takes its time. */
+  async function serversListen(): Promise<void> {
+    const ports = ['005A', '0050', '18EB'];
+    const look = ports.map((port) => `grep -q ":${port} .* 0A " /proc/net/tcp /proc/net/tcp6`).join(' && ');
+    const cmd = ['sh', '-c', `until ${look}; do sleep 0.1; done`];
+    const { exitCode, stderr } = await daemon.cri.execSync({ containerId: container, cmd, timeout: 60n });
+    assert.equal(exitCode, 0, stderr.toString());
+  }
 
   type Wanted = Partial<Pick<ExecRequest, 'tty' | 'stdin' | 'stdout' | 'stderr'>>;
 
