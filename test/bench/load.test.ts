@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { test } from 'node:test';
 import { sleep } from '../../src/base/deadline.ts';
-import { complaints, type LoadLook, LoadWatch, OursSoFar, strangers } from './load.ts';
+import { complaints, type LoadLook, LoadWatch, notMeasured, OursSoFar, strangers } from './load.ts';
 import { ownedBy, type Process, readProcesses } from './processes.ts';
 
 const at = (...list: [pid: number, parent: number, ownCpuMs: number, startTicks?: string][]): Map<number, Process> =>
@@ -42,6 +42,15 @@ test('a complaint names the busiest moment of each program', () => {
     'a foreign process used 60 % of a core during "burst": tsc',
   ]);
   assert.deepEqual(complaints([{ ...look('pods', 0), foreign: [] }]), []);
+});
+
+test('a look during which nothing was measured stays, and is no reason to complain', async () => {
+  const watch = new LoadWatch(() => false);
+  await sleep(600);
+  const look = watch.look('idle', 0);
+  assert.ok(look !== undefined);
+  watch.dismiss(look);
+  assert.deepEqual(watch.looks, [{ ...look, section: notMeasured }]);
 });
 
 test('what a program of ours has left behind stays ours: without its mark and adopted by another', async () => {

@@ -30,6 +30,8 @@ const usualMs = 1_000;
 /** A look over less time than this sees too few clock ticks of 10 ms to judge. */
 const leastMs = 500;
 const most = 5;
+/** The section of looks during which nothing was measured. */
+export const notMeasured = 'waiting';
 
 /** Strangers above the limit between two looks at the machine. Pure. */
 export function strangers(
@@ -110,6 +112,12 @@ export class LoadWatch {
     this.#before = now;
     this.#at = performance.now();
     return look;
+  }
+
+  /** Says that nothing was measured during a look: its strangers did no harm. It stays in the results as waiting. */
+  dismiss(look: LoadLook): void {
+    const at = this.looks.indexOf(look);
+    if (at >= 0) this.looks[at] = { ...look, section: notMeasured };
   }
 }
 

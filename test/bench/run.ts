@@ -8,7 +8,7 @@ import type { Bench } from './bench.ts';
 import { type CalmWish, waitForCalm } from './calm.ts';
 import { type Conditions, machine, versions } from './conditions.ts';
 import { pauseImage } from './images.ts';
-import { complaints, LoadWatch } from './load.ts';
+import { complaints, LoadWatch, notMeasured } from './load.ts';
 import type { Plan, SectionName } from './plan.ts';
 import { Recorder, type Results, resultsVersion } from './results.ts';
 import { measureBurst } from './sections/burst.ts';
@@ -105,7 +105,7 @@ async function settle({
   ...wish
 }: Omit<CalmWish, 'longestMs'> & Pick<Bench, 'plan' | 'watch'> & { readonly invalid: string[] }): Promise<void> {
   const load = await waitForCalm({ ...wish, longestMs: plan.settle ? longestCalmMs : 0 });
-  watch.look('waiting');
+  watch.look(notMeasured);
   await sleep(plan.calmMs, wish.signal);
   watch.look('before', 0);
   if (load > wish.mostLoad) invalid.push(`the machine was busy before the run: load average ${load.toFixed(2)}`);
@@ -121,7 +121,7 @@ function resultsOf(run: {
 }): Results {
   const { samples, scale, timelines, traces, missing, seconds, explanations } = run.recorder;
   // Building the template is ours, and what strangers did meanwhile touched no figure.
-  const during = run.watch.looks.filter(({ section }) => section !== 'preparing' && section !== 'waiting');
+  const during = run.watch.looks.filter(({ section }) => section !== 'preparing' && section !== notMeasured);
   return {
     ...{ version: resultsVersion, plan: run.plan.name, startedAt: run.startedAt },
     conditions: { ...run.known, load: run.watch.looks },
