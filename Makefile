@@ -17,12 +17,15 @@ PREFIX ?= /usr
 DESTDIR ?=
 
 CC := gcc
-CFLAGS := -std=gnu11 -O2 -Wall -Wextra -Werror -fstack-protector-strong -D_FORTIFY_SOURCE=2
+CFLAGS := -std=gnu11 -D_GNU_SOURCE -O2 -Wall -Wextra -Werror -fstack-protector-strong -D_FORTIFY_SOURCE=2
 # Static: the guest's root and the jail have no libraries to load.
 LDFLAGS := -static
+# A program is one file, or the folder that stands here with its name.
 C_SOURCES := $(wildcard guest-agent/c/*.c src/jail/c/*.c src/native/c/*.c src/network/c/*.c)
-C_PROGRAMS := $(patsubst %.c,build/bin/husk-%,$(notdir $(C_SOURCES))) build/bin/husk-share
-SHARE_SOURCES := $(wildcard src/volumes/c/*.c)
+C_HEADERS := $(wildcard guest-agent/c/*.h src/jail/c/*.h src/native/c/*.h)
+C_FOLDERS := share=src/volumes/c streams=guest-agent/c/streams
+C_PROGRAMS := $(patsubst %.c,build/bin/husk-%,$(notdir $(C_SOURCES))) \
+	$(foreach each,$(C_FOLDERS),build/bin/husk-$(firstword $(subst =, ,$(each))))
 
 .PHONY: help setup proto lint-config format check unit integration test demo guest-image programs build-c \
 	conformance conformance-labelled crictl bench compat install clean
@@ -67,13 +70,17 @@ programs: $(C_PROGRAMS) ## Compile the C programs and bundle the others, into bu
 build-c: programs
 
 vpath %.c guest-agent/c src/jail/c src/native/c src/network/c
-build/bin/husk-%: %.c $(wildcard src/jail/c/*.h guest-agent/c/*.h src/native/c/*.h) Makefile | build-dir
+build/bin/husk-%: %.c $(C_HEADERS) Makefile | build-dir
 	@printf 'programs: %s\n' '$@'
 	@$(CC) $(CFLAGS) -o $@ $< $(LDFLAGS)
 
-build/bin/husk-share: $(SHARE_SOURCES) $(wildcard src/volumes/c/*.h) src/jail/c/idmap.h Makefile | build-dir
-	@printf 'build-c: %s\n' '$@'
-	@$(CC) $(CFLAGS) -D_GNU_SOURCE -o $@ $(SHARE_SOURCES) $(LDFLAGS)
+# Of a program's name and its folder.
+define folder_program
+build/bin/husk-$(1): $(wildcard $(2)/*.c) $(wildcard $(2)/*.h) $(C_HEADERS) Makefile | build-dir
+	@printf 'programs: %s\n' '$$@'
+	@$$(CC) $$(CFLAGS) -o $$@ $(wildcard $(2)/*.c) $$(LDFLAGS)
+endef
+$(foreach each,$(C_FOLDERS),$(eval $(call folder_program,$(firstword $(subst =, ,$(each))),$(lastword $(subst =, ,$(each))))))
 
 .PHONY: build-dir
 build-dir: setup

@@ -8,7 +8,17 @@ import { run } from '../src/base/exec.ts';
 const stage = 'guest-image-inputs';
 /** One file for each package, with the paths that it owns. */
 const dpkgInfo = '/var/lib/dpkg/info';
-const cFlags = ['-std=gnu11', '-O2', '-Wall', '-Wextra', '-Werror', '-static', '-s', '-Wl,--build-id=none'] as const;
+const cFlags = [
+  '-std=gnu11',
+  '-D_GNU_SOURCE',
+  '-O2',
+  '-Wall',
+  '-Wextra',
+  '-Werror',
+  '-static',
+  '-s',
+  '-Wl,--build-id=none',
+] as const;
 
 /** The agent and all it imports as one ES module. */
 export async function bundleAgent(repository: string): Promise<Uint8Array> {
@@ -34,19 +44,29 @@ export async function bundleAgent(repository: string): Promise<Uint8Array> {
   return file.contents;
 }
 
-/** Compiles every guest-agent/c/<name>.c to a static program husk-<name>. */
+/** Compiles every guest-agent/c/<name>.c, and every folder guest-agent/c/<name>, to a static program husk-<name>. */
 export async function compilePrograms(repository: string, target: string): Promise<Map<string, string>> {
   await mkdir(target, { recursive: true });
   const programs = new Map<string, string>();
   const folder = join(repository, 'guest-agent/c');
-  for (const file of (await readdir(folder)).filter((name) => name.endsWith('.c')).sort()) {
-    const name = `husk-${file.slice(0, -2)}`;
+  for (const entry of await readdir(folder, { withFileTypes: true })) {
+    const sources = entry.isDirectory() ? await cSources(folder, entry.name) : [entry.name];
+    if (!sources.every((source) => source.endsWith('.c'))) continue;
+    const name = `husk-${basename(entry.name, '.c')}`;
     const path = join(target, name);
     // Relative source path: an assertion or a symbol must not carry where the tree lies.
-    await run('gcc', [...cFlags, '-o', path, file], { timeoutMs: 60_000, cwd: folder, stage });
+    await run('gcc', [...cFlags, '-o', path, ...sources], { timeoutMs: 60_000, cwd: folder, stage });
     programs.set(name, path);
   }
   return programs;
+}
+
+async function cSources(folder: string, program: string): Promise<string[]> {
+  const names = await readdir(join(folder, program));
+  return names
+    .filter((name) => name.endsWith('.c'))
+    .sort()
+    .map((name) => `${program}/${name}`);
 }
 
 /** Versions of the Debian packages that own the files, and of the named packages. */
@@ -80,13 +100,13 @@ export async function packageVersions(
 /** The sources that decide about the image: how it is made, and our C programs. */
 export async function sourceFiles(repository: string): Promise<string[]> {
   const paths: string[] = [];
-  for (const [folder, suffix] of [
-    ['images', '.ts'],
-    ['guest-agent/c', '.c'],
-    ['guest-agent/c', '.h'],
+  for (const [folder, suffixes] of [
+    ['images', ['.ts']],
+    ['guest-agent/c', ['.c', '.h']],
   ] as const) {
-    for (const name of await readdir(join(repository, folder))) {
-      if (name.endsWith(suffix) && !name.endsWith('.test.ts')) paths.push(join(repository, folder, name));
+    for (const name of await readdir(join(repository, folder), { recursive: true })) {
+      const counts = suffixes.some((suffix) => name.endsWith(suffix)) && !name.endsWith('.test.ts');
+      if (counts) paths.push(join(repository, folder, name));
     }
   }
   return paths.sort();

@@ -23,7 +23,6 @@
  * A request with `keep=PATH` instead asks for the seccomp filter of a container that was created
  * and not started: the very bytes that its OCI runtime made, so that execs get the same.
  */
-#define _GNU_SOURCE
 #include "process.h"
 #include <linux/sched.h>
 #include <sched.h>

@@ -9,7 +9,6 @@
  * since there is none yet: the first message waits until the host opens the port, and all calls wait for its answer.
  * They are threads because each change of address spaces costs an emulated processor its translations.
  */
-#define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fuse.h>

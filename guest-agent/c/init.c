@@ -14,7 +14,6 @@
  * comes here. Each is written as "<pid> <wait status>\n" into a FIFO before the pid is reaped:
  * while the FIFO is full nothing is reaped, so that no status is lost and no pid used again.
  */
-#define _GNU_SOURCE
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>

@@ -10,7 +10,6 @@
  * it, and ends; the PID 1 then reaps orphans until SIGTERM. When it ends, the kernel kills
  * whatever is left in the PID namespace (pid_namespaces(7)).
  */
-#define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>

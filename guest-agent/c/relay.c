@@ -31,7 +31,6 @@
  * Without --port-fd the port is looked up by its name husk.agent.0. With --vsock a connection from that
  * CID takes the port's place, one at a time: docs/adr/0051-the-link-is-virtio-serial.md.
  */
-#define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>

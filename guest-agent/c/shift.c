@@ -9,7 +9,6 @@
  * each file up, and no contents. Links are not followed. A change of owner takes set-user-ID bits and
  * file capabilities away (chown(2)): both are put back, the latter for root of the namespace.
  */
-#define _GNU_SOURCE
 #include <errno.h>
 #include <fts.h>
 #include <linux/capability.h>

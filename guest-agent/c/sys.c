@@ -14,7 +14,6 @@
  * the guest's own agent; bytes of an image reach it only through `read` and the file systems
  * that it mounts.
  */
-#define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>

@@ -1,4 +1,4 @@
-/** Talks to husk-streams (c/streams.c), which moves the bytes of streams: one connection for each. */
+/** Talks to husk-streams (c/streams/), which moves the bytes of streams: one connection for each. */
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { HuskError } from '../../src/base/errors.ts';

@@ -1,5 +1,5 @@
 /**
- * Frames of the bulk channel as bytes and back (guest-agent/c/streams-port.h has the other end). Pure.
+ * Frames of the bulk channel as bytes and back (guest-agent/c/streams/port.h has the other end). Pure.
  *
  *     stream u32, type u8, channel u8, zero u16, length u32, payload[length]     little-endian
  *

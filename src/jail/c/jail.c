@@ -14,7 +14,6 @@
  *
  * Standard output carries one line to the caller: `ready PID STARTTICKS`, or `jail: what: errno`.
  */
-#define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>

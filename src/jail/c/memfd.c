@@ -6,7 +6,6 @@
  *   memfd seal         makes descriptors 3 and 4 immutable for good
  *   memfd copy         copies the data of 3 into 4, leaving holes holes
  */
-#define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>

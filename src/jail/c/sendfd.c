@@ -8,7 +8,6 @@
  * Prints QEMU's reply to each command as a line. What QEMU says is not parsed here beyond telling
  * replies from events. Ends with an error after 10 seconds.
  */
-#define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>

@@ -10,7 +10,6 @@
  * conmon waits for whoever does not take a packet, and the container with it. So this program always takes
  * them; a client that takes nothing for STUCK_MS while more waits for it is let go.
  */
-#define _GNU_SOURCE
 #include "native-pipes.h"
 #include <time.h>
 

@@ -11,7 +11,6 @@
  * Says on the connection: `started`, or `error TEXT`; then `exit CODE`. A gateway that goes leaves the process
  * running: what it still writes is read and thrown away.
  */
-#define _GNU_SOURCE
 #include "native-pipes.h"
 #include <sys/ioctl.h>
 #include <sys/syscall.h>

@@ -8,7 +8,6 @@
  * `error TEXT`, and is then that connection, half-closes included. No client is taken before
  * rights are given up; the folder is huskd's to remove.
  */
-#define _GNU_SOURCE
 #include "native-stream.h"
 #include <arpa/inet.h>
 #include <netinet/in.h>

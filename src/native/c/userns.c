@@ -10,7 +10,6 @@
  * It runs as root on words of the daemon's own. SOURCE is a path that the daemon has resolved: a link that took
  * its place since is not followed.
  */
-#define _GNU_SOURCE
 #include "../../jail/c/idmap.h"
 #include <linux/openat2.h>
 #include <net/if.h>

@@ -5,7 +5,6 @@
  * /proc/net/dev, and a line with a dot. A namespace that is gone has no lines in between. Node
  * cannot call setns(2); one process for all pods costs less than an `ip` for each.
  */
-#define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>

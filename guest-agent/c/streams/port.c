@@ -1,49 +1,18 @@
-/*
- * The host's end of husk-streams: one byte channel, its handshake, and the frames on it.
- *
- * A session of the channel starts as the relay's does (relay.c): SYNC, ECHO, GO, each with a nonce.
- * Then frames follow, numbers little-endian:
- *
- *   stream u32, type u8, channel u8, zero u16, length u32, payload[length]
- *
- * A frame of the host ends with the first 8 characters of the nonce: what a gateway that died left
- * half written can then never be completed by the bytes of the next one.
- */
 #include <errno.h>
 #include <fcntl.h>
-#include <stdbool.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <unistd.h>
+#include "ends.h"
+#include "port.h"
 
 #define WORD 10
 #define NONCE 32
 #define HANDSHAKE (WORD + NONCE + 1)
 #define MARK 8
-#define HEADER 12
-/* With its header as much as the driver of the port takes in one write. */
-#define MAX_PAYLOAD (32768 - HEADER)
 #define IN_CAPACITY 131072
 #define OUT_CAPACITY 262144
 /* Data leaves this much room for frames that must not wait behind it. */
 #define OUT_RESERVE 16384
-
-enum frame_type { HELLO, OPEN, DATA, END, CREDIT, RESIZE, RESET, READY };
-
-/* A descriptor in the epoll: events by edges, kept until a call says EAGAIN. */
-struct end {
-	int fd;
-	bool readable, writable;
-};
-
-struct frame {
-	uint32_t stream, length;
-	uint8_t type, channel;
-	const char *payload;
-};
 
 static struct {
 	struct end end;
@@ -53,39 +22,26 @@ static struct {
 	char in[IN_CAPACITY], out[OUT_CAPACITY];
 } port = { .end.fd = -1 };
 
-static int epoll = -1;
-
-/* What sessions do about the link; streams.c has them. */
-static void take_frame(const struct frame *frame);
-static void link_lost(void);
-
-static void die(const char *what)
+void port_open(int fd)
 {
-	fprintf(stderr, "husk-streams: %s: %s\n", what, strerror(errno));
-	exit(1);
+	if (fcntl(fd, F_SETFL, O_RDWR | O_NONBLOCK) < 0)
+		die("make the port non-blocking");
+	end_open(&port.end, fd);
 }
 
-static void end_open(struct end *end, int fd)
+bool port_in_session(const char *nonce)
 {
-	struct epoll_event event = { .events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.ptr = end };
-	*end = (struct end){ .fd = fd };
-	if (epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) < 0)
-		die("epoll_ctl");
-}
-
-static void end_close(struct end *end)
-{
-	if (end->fd < 0)
-		return;
-	/* A duplicate of the descriptor would keep the entry alive, with a pointer to nowhere. */
-	epoll_ctl(epoll, EPOLL_CTL_DEL, end->fd, NULL);
-	close(end->fd);
-	*end = (struct end){ .fd = -1 };
+	return port.linked && strlen(nonce) == NONCE && memcmp(nonce, port.nonce, NONCE) == 0;
 }
 
 static size_t port_room(void)
 {
 	return OUT_CAPACITY - (port.out_end - port.out_start);
+}
+
+bool port_has_room(void)
+{
+	return port_room() >= OUT_RESERVE + HEADER + MAX_PAYLOAD;
 }
 
 static void port_put(const void *bytes, size_t length)
@@ -107,8 +63,7 @@ static void put_header(char *to, uint32_t stream, enum frame_type type, uint8_t 
 	memcpy(to + 8, &length, 4);
 }
 
-/* A small frame. False: no room now, to be tried again. */
-static bool put_frame(uint32_t stream, enum frame_type type, uint8_t channel, const void *payload, uint32_t length)
+bool put_frame(uint32_t stream, enum frame_type type, uint8_t channel, const void *payload, uint32_t length)
 {
 	char header[HEADER];
 	if (port_room() < HEADER + length)
@@ -120,11 +75,7 @@ static bool put_frame(uint32_t stream, enum frame_type type, uint8_t channel, co
 	return true;
 }
 
-/*
- * Reads from the descriptor straight into a data frame of the stream, at most `most` bytes.
- * Returns what read() does; -1 with EAGAIN also when there is no room.
- */
-static ssize_t put_data(uint32_t stream, uint8_t channel, int fd, size_t most)
+ssize_t put_data(uint32_t stream, uint8_t channel, int fd, size_t most)
 {
 	if (most > MAX_PAYLOAD)
 		most = MAX_PAYLOAD;
@@ -235,8 +186,7 @@ static void parse_port(void)
 	port.in_length -= done;
 }
 
-/* Both return whether something moved. */
-static bool read_port(void)
+bool read_port(void)
 {
 	bool moved = false;
 	while (port.end.readable && port.in_length < IN_CAPACITY) {
@@ -260,7 +210,7 @@ static bool read_port(void)
 	return moved;
 }
 
-static bool write_port(void)
+bool write_port(void)
 {
 	bool moved = false;
 	while (port.end.writable && port.out_start < port.out_end) {
