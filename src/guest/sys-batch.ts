@@ -1,10 +1,10 @@
 /**
- * The language of husk-sys (guest-agent/c/sys.c): batches of system calls and their answers.
+ * The language of husk-sys (guest-agent/c/sys/main.c): batches of system calls and their answers.
  * The program's head comment is its definition.
  */
 import { HuskError } from '../base/errors.ts';
 
-/** Number of arguments by operation; the same table is in sys.c. */
+/** Number of arguments by operation; the same table is in main.c. */
 const arities = {
   entropy: 1,
   random: 1,
