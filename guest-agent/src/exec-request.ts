@@ -1,5 +1,5 @@
 /**
- * The language of husk-exec (guest-agent/c/exec.c): requests to start a process in a container,
+ * The language of husk-exec (guest-agent/c/exec): requests to start a process in a container,
  * and their answers. The program's head comment is its definition. Pure.
  */
 import { HuskError } from '../../src/base/errors.ts';

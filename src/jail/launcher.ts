@@ -1,4 +1,4 @@
-/** The typed wrapper of `jail.c`: starts one program that owns nothing but descriptors. */
+/** The typed wrapper of `c/jail`: starts one program that owns nothing but descriptors. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
@@ -9,7 +9,7 @@ import { mark } from '../base/trace.ts';
 import { type JailedProcess, watchChild } from './process.ts';
 import { readyLine } from './ready-line.ts';
 
-/** Descriptors that the jailed program finds open; jail.c fixes the numbers up to `tap`, `share` and `stream`. */
+/** Descriptors that the jailed program finds open; c/jail/jail.h fixes the numbers up to `tap`, `share` and `stream`. */
 export const jailFds = {
   ...{ memory: 3, state: 4, qmp: 5, fds: 6, agent: 7, tap: 8, firstFile: 9 },
   ...{ share: 14, stream: 31 },
@@ -67,7 +67,7 @@ export interface JailSpec {
 /** Opening sockets, a tap and two files: milliseconds; only a broken host needs longer. */
 const readyTimeoutMs = 10_000;
 
-/** The argument vector of jail.c. Pure. */
+/** The argument vector of c/jail. Pure. */
 export function jailArguments(spec: JailSpec): string[] {
   const args = ['--state', spec.stateFolder, '--root', spec.root, '--netns', spec.netns];
   args.push('--uid', String(spec.uid), '--agent-uid', String(spec.agentSocketUid));

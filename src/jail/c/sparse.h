@@ -7,7 +7,8 @@
 
 /* 0, or -1 with errno. `to` is empty. */
 static int copy_sparse(int from, int to) {
-  static char buffer[1 << 20];
+  /* The keeper of a VM has this memory for as long as it lives. */
+  static char buffer[1 << 16];
   struct stat st;
   if (fstat(from, &st) || ftruncate(to, st.st_size)) return -1;
   for (off_t at = 0, end; at < st.st_size; at = end) {

@@ -73,7 +73,7 @@ static inline long number(const char *text, long least, long most) {
   return value;
 }
 
-/* jail.c: each ends the program when it fails. */
+/* Each ends the program when it fails. */
 void join_cgroup(const char *folder);
 void enter_root(const char *folder);
 void set_limits(void);

@@ -1,64 +1,17 @@
-/*
- * What a process of a container is made of, and how a process of ours becomes it: the last part of
- * runC's setns_init_linux.go and init_linux.go, step by step in the same order.
- */
-#ifndef HUSK_PROCESS_H
-#define HUSK_PROCESS_H
 #include <ctype.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <grp.h>
 #include <limits.h>
 #include <linux/capability.h>
-#include <linux/filter.h>
 #include <linux/keyctl.h>
 #include <linux/seccomp.h>
-#include <signal.h>
 #include <stdarg.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/ioctl.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
-#include <sys/stat.h>
-#include <sys/syscall.h>
-#include <sys/sysmacros.h>
-#include <unistd.h>
+#include "process.h"
 
-enum { BOUNDING, EFFECTIVE, PERMITTED, INHERITABLE, AMBIENT, CAPABILITY_SETS };
-#define MAX_GROUPS 65536
-#define MAX_LIMITS 32
 #define LAST_CAPABILITY 63
 
-struct limit {
-	int resource;
-	struct rlimit value;
-};
+void (*tell)(const char *text, size_t length);
 
-/* The process that is wanted. Texts point into the request. */
-struct wish {
-	char **args, **env;
-	const char *cwd;
-	/* Name of the container's session keyring; NULL: the keyring stays. */
-	const char *session;
-	const char *oom_score_adj;
-	uid_t uid;
-	gid_t gid, *groups;
-	size_t group_count, limit_count;
-	uint64_t capabilities[CAPABILITY_SETS];
-	struct limit limits[MAX_LIMITS];
-	struct sock_fprog filter;
-	int no_new_privs;
-	/* The first process of a container opens its keyring to those that come later. */
-	int searchable;
-};
-
-/* Tells a failure to whoever waits for this process. */
-static void (*tell)(const char *text, size_t length);
-
-static _Noreturn __attribute__((format(printf, 1, 2))) void give_up(const char *format, ...)
+void give_up(const char *format, ...)
 {
 	char text[1536];
 	va_list list;
@@ -70,7 +23,7 @@ static _Noreturn __attribute__((format(printf, 1, 2))) void give_up(const char *
 }
 
 /* An errno's text as runC prints it: Go begins these with a small letter. */
-static const char *reason(int code)
+const char *reason(int code)
 {
 	static char text[128];
 	snprintf(text, sizeof text, "%s", strerror(code));
@@ -222,7 +175,7 @@ static const char *find_program(const struct wish *wish)
 	give_up("exec: %s: executable file not found in $PATH", quoted(name));
 }
 
-static void reset_signals(void)
+void reset_signals(void)
 {
 	sigset_t none;
 	for (int number = 1; number < NSIG; number++)
@@ -251,7 +204,7 @@ static void open_keyring(void)
  * All but the program itself, in the order that runC does it: what needs the rights of root first.
  * Descriptors 0 to 2 are in place. Returns the program's path.
  */
-static const char *prepare(const struct wish *wish)
+const char *prepare(const struct wish *wish)
 {
 	for (size_t i = 0; i < wish->limit_count; i++)
 		if (setrlimit(wish->limits[i].resource, &wish->limits[i].value) != 0)
@@ -275,11 +228,10 @@ static const char *prepare(const struct wish *wish)
 	return program;
 }
 
-static _Noreturn void become(const struct wish *wish, const char *program)
+void become(const struct wish *wish, const char *program)
 {
 	execve(program, wish->args, wish->env);
 	/* By now runC counts the process as started: what the kernel says goes to its own output. */
 	dprintf(STDERR_FILENO, "exec %s: %s\n", program, reason(errno));
 	_exit(1);
 }
-#endif
