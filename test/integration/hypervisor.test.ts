@@ -80,6 +80,7 @@ test('a running QEMU owns exactly what the jail gives it', async () => {
     Groups: '',
     NoNewPrivs: '1',
     Seccomp: '2',
+    THP_enabled: '0',
     CapInh: none,
     CapPrm: none,
     CapEff: none,
@@ -88,6 +89,10 @@ test('a running QEMU owns exactly what the jail gives it', async () => {
     assert.equal(status[key]?.trim(), value, key);
   }
   assert.match(status['NSpid'] ?? '', /\t1$/);
+  // The keeper is there once for each VM: what it needed to begin with must not stay.
+  const keeper = await readFile(`/proc/${status['PPid']}/smaps_rollup`, 'utf8');
+  const kept = Number(/^Private_Dirty: +(\d+) kB$/m.exec(keeper)?.[1]);
+  assert.ok(kept > 0 && kept <= 256, `the keeper has ${kept} KiB of its own`);
   const spaces = await readdir(`/proc/${vm.ref.pid}/ns`);
   const inode = async (pid: number | 'self', space: string) => (await stat(`/proc/${pid}/ns/${space}`)).ino;
   const own: string[] = [];
