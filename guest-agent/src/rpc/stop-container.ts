@@ -3,6 +3,7 @@ import { HuskError } from '../../../src/base/errors.ts';
 import type { StopContainerRequest, StopContainerResponse } from '../../../src/gen/agent/v1/agent.ts';
 import { askToEnd, endedWithin } from '../../../src/oci/ask-to-end.ts';
 import type { Pod } from '../pod.ts';
+import type { Answer } from '../steps.ts';
 
 /** A killed process is gone in milliseconds; one stuck in the kernel is not to hold the call for ever. */
 const killedMs = 15_000;
@@ -10,7 +11,7 @@ const firstRealtime = 34;
 const lastSignal = 64;
 
 /** StopContainer: the signal, the grace period, then SIGKILL; or the signal alone. Absent or exited: done. */
-export async function stopContainer(pod: Pod, request: StopContainerRequest): Promise<StopContainerResponse> {
+export async function stopContainer(pod: Pod, request: StopContainerRequest): Promise<Answer<StopContainerResponse>> {
   const { containerId, graceMs } = request;
   const signal = parseSignal(request.signal);
   const container = pod.containers.get(containerId);
@@ -40,7 +41,7 @@ export async function stopContainer(pod: Pod, request: StopContainerRequest): Pr
 export function parseSignal(text: string): number {
   const name = text.toUpperCase().replace(/^SIG/, '');
   if (name === '') return constants.signals.SIGTERM;
-  const named: number | undefined = Object.entries(constants.signals).find(([known]) => known === `SIG${name}`)?.[1];
+  const named = (constants.signals as Readonly<Record<string, number | undefined>>)[`SIG${name}`];
   if (named !== undefined) return named;
   const realtime = /^RT(MIN|MAX)(?:([+-])(\d{1,2}))?$/.exec(name);
   if (realtime !== null) {

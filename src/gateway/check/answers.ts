@@ -75,6 +75,11 @@ export function checkStartContainer(
   return { startedAtNs: plausible ? told : nowNs, steps: checkSteps(answer.steps) };
 }
 
+/** Nothing but the steps. */
+export function onlySteps({ steps }: { readonly steps: readonly Step[] }): { steps: Step[] } {
+  return { steps: checkSteps(steps) };
+}
+
 /** Wants a bounded list; a name is shown and no more, and an end before its start is not told. */
 export function checkSteps(steps: readonly Step[]): Step[] {
   if (steps.length > maxSteps) throw protocolError(`${steps.length} steps: want at most ${maxSteps}`);

@@ -317,6 +317,7 @@ export interface StopContainerRequest {
 }
 
 export interface StopContainerResponse {
+  steps: Step[];
 }
 
 export interface RemoveContainerRequest {
@@ -324,6 +325,7 @@ export interface RemoveContainerRequest {
 }
 
 export interface RemoveContainerResponse {
+  steps: Step[];
 }
 
 export interface ListContainersRequest {
@@ -3253,11 +3255,14 @@ export const StopContainerRequest: MessageFns<StopContainerRequest> = {
 };
 
 function createBaseStopContainerResponse(): StopContainerResponse {
-  return {};
+  return { steps: [] };
 }
 
 export const StopContainerResponse: MessageFns<StopContainerResponse> = {
-  encode(_: StopContainerResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+  encode(message: StopContainerResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.steps) {
+      Step.encode(v!, writer.uint32(114).fork()).join();
+    }
     return writer;
   },
 
@@ -3274,6 +3279,14 @@ export const StopContainerResponse: MessageFns<StopContainerResponse> = {
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
+          case 14: {
+            if (tag !== 114) {
+              break;
+            }
+
+            message.steps.push(Step.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3289,8 +3302,9 @@ export const StopContainerResponse: MessageFns<StopContainerResponse> = {
   create<I extends Exact<DeepPartial<StopContainerResponse>, I>>(base?: I): StopContainerResponse {
     return StopContainerResponse.fromPartial(base ?? ({} as any));
   },
-  fromPartial<I extends Exact<DeepPartial<StopContainerResponse>, I>>(_: I): StopContainerResponse {
+  fromPartial<I extends Exact<DeepPartial<StopContainerResponse>, I>>(object: I): StopContainerResponse {
     const message = createBaseStopContainerResponse();
+    message.steps = object.steps?.map((e) => Step.fromPartial(e)) || [];
     return message;
   },
 };
@@ -3351,11 +3365,14 @@ export const RemoveContainerRequest: MessageFns<RemoveContainerRequest> = {
 };
 
 function createBaseRemoveContainerResponse(): RemoveContainerResponse {
-  return {};
+  return { steps: [] };
 }
 
 export const RemoveContainerResponse: MessageFns<RemoveContainerResponse> = {
-  encode(_: RemoveContainerResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+  encode(message: RemoveContainerResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.steps) {
+      Step.encode(v!, writer.uint32(114).fork()).join();
+    }
     return writer;
   },
 
@@ -3372,6 +3389,14 @@ export const RemoveContainerResponse: MessageFns<RemoveContainerResponse> = {
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
+          case 14: {
+            if (tag !== 114) {
+              break;
+            }
+
+            message.steps.push(Step.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3387,8 +3412,9 @@ export const RemoveContainerResponse: MessageFns<RemoveContainerResponse> = {
   create<I extends Exact<DeepPartial<RemoveContainerResponse>, I>>(base?: I): RemoveContainerResponse {
     return RemoveContainerResponse.fromPartial(base ?? ({} as any));
   },
-  fromPartial<I extends Exact<DeepPartial<RemoveContainerResponse>, I>>(_: I): RemoveContainerResponse {
+  fromPartial<I extends Exact<DeepPartial<RemoveContainerResponse>, I>>(object: I): RemoveContainerResponse {
     const message = createBaseRemoveContainerResponse();
+    message.steps = object.steps?.map((e) => Step.fromPartial(e)) || [];
     return message;
   },
 };
