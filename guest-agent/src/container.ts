@@ -126,8 +126,7 @@ export class Container {
 
   /** Kills every process of the container. */
   killAll(): void {
-    if (this.#exited === undefined) this.signal('SIGKILL');
-    killCgroup(this.parts.cgroup);
+    if (!killCgroup(this.parts.cgroup)) this.signal('SIGKILL');
   }
 
   /** Closes what the agent holds open of it. */

@@ -71,8 +71,8 @@ async function calls(client: OwnClient): Promise<void> {
   const exec = { containerId: id, command: [program, 'echo'], tty: false, timeoutMs: 60_000n };
   for (let round = 0; round < 2; round += 1) await client.call(AgentService.exec, exec);
   await client.call(AgentService.stats, { details: false });
-  // Asked to end, which its first process does not; then killed.
-  await client.call(AgentService.stopContainer, { containerId: id, signal: 'TERM', graceMs: 50n, signalOnly: false });
+  // Asked to end, which its first process does not; then killed, as with its pod.
+  await client.call(AgentService.stopContainer, { containerId: id, signal: 'TERM', graceMs: 50n, lastWords: true });
   await client.call(AgentService.removeContainer, { containerId: id });
 }
 

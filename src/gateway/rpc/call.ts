@@ -6,6 +6,7 @@ import {
   checkContainerStates,
   checkCreateContainer,
   checkStartContainer,
+  checkStopContainer,
   onlySteps,
 } from '../check/answers.ts';
 import { checkStats } from '../check/stats.ts';
@@ -50,7 +51,7 @@ async function answer(vm: Vm, request: Request, limits: { timeoutMs: number; sig
       };
     }
     case 'stopContainer':
-      return { $case, value: await vm.call($case, request.value, { ...limits, check: onlySteps }) };
+      return { $case, value: await vm.call($case, request.value, { ...limits, check: checkStopContainer }) };
     case 'putVolume':
       return { $case, value: await vm.call($case, request.value, empty) };
     case 'removeContainer': {
