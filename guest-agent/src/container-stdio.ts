@@ -1,10 +1,9 @@
 /** What a container's first process gets as its standard streams, and what is held of them. */
 import { closeSync, constants, openSync, rmSync, unlinkSync } from 'node:fs';
-import { Socket } from 'node:net';
 import { HuskError } from '../../src/base/errors.ts';
 import type { CreateContainerRequest } from '../../src/gen/agent/v1/agent.ts';
 import { ContainerInput } from './container-input.ts';
-import { closeWriters } from './fifos.ts';
+import { closeWriters, fifoReader } from './fifos.ts';
 import type { Stdio } from './oci-runtime.ts';
 import { OutputStream } from './output-stream.ts';
 import type { Pod } from './pod.ts';
@@ -86,8 +85,7 @@ async function openTerminal(pod: Pod, input: ContainerInput | undefined): Promis
   // A terminal has one output: the other stream has ended before it began.
   closeWriters([none]);
   const changed = (): void => pod.events.changed();
-  const output = new Socket({ fd: readFd, readable: true, writable: false });
-  output.on('error', () => output.destroy());
+  const output = fifoReader(readFd);
   const [stdout, stderr] = [new OutputStream(output, changed), new OutputStream(none.output, changed)];
   const close = (): void => {
     stdout.end();

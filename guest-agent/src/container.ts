@@ -106,8 +106,9 @@ export class Container {
   takes(signal: number): boolean {
     if (this.#exited !== undefined) return true;
     try {
-      const status = readFileSync(`/proc/${this.parts.target.pid}/status`, 'latin1');
-      return takesSignal(status, signal) && this.#program() !== this.#starter;
+      // First the program: a status read before it took its starter's place would tell of the starter's handlers.
+      if (this.#program() === this.#starter) return false;
+      return takesSignal(readFileSync(`/proc/${this.parts.target.pid}/status`, 'latin1'), signal);
     } catch {
       return true;
     }
@@ -125,8 +126,7 @@ export class Container {
 
   /** Kills every process of the container. */
   killAll(): void {
-    if (this.#exited === undefined) this.signal('SIGKILL');
-    killCgroup(this.parts.cgroup);
+    if (!killCgroup(this.parts.cgroup)) this.signal('SIGKILL');
   }
 
   /** Closes what the agent holds open of it. */

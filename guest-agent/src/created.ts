@@ -4,7 +4,6 @@ import type { UndoStack } from '../../src/base/undo.ts';
 import type { CreateContainerRequest } from '../../src/gen/agent/v1/agent.ts';
 import { op, type SysOp } from '../../src/guest/sys-batch.ts';
 import type { OciSpec } from '../../src/oci/runtime-spec.ts';
-import { killCgroup } from './cgroup.ts';
 import { type ContainerStreams, openStdio } from './container-stdio.ts';
 import type { ExecTarget } from './exec-request.ts';
 import type { ProcessExit } from './exits.ts';
@@ -74,8 +73,7 @@ export function addUndo(
   made: { readonly cgroup: string; readonly runtimeId: string; readonly bundle: string },
 ): void {
   undo.add('runtime', async () => {
-    killCgroup(made.cgroup);
-    await pod.runtime.delete(made.runtimeId, made.bundle);
+    await pod.runtime.delete(made.runtimeId, made.bundle, made.cgroup);
     rmSync(made.bundle, { recursive: true, force: true });
   });
 }

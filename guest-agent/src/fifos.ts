@@ -1,7 +1,7 @@
 /** FIFOs for the standard streams of containers and execs. */
-import { chownSync, closeSync, constants, openSync, unlinkSync } from 'node:fs';
+import { chownSync, closeSync, constants, openSync, readSync, unlinkSync } from 'node:fs';
 import { Socket } from 'node:net';
-import { HuskError } from '../../src/base/errors.ts';
+import { HuskError, isErrno } from '../../src/base/errors.ts';
 import type { Log } from '../../src/base/log.ts';
 import { op } from '../../src/guest/sys-batch.ts';
 import type { Sys } from './sys-helper.ts';
@@ -100,11 +100,32 @@ function openFifo(path: string): OpenFifo {
   const readFd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
   const writeFd = openSync(path, constants.O_WRONLY);
   unlinkSync(path);
-  const output = new Socket({ fd: readFd, readable: true, writable: false });
+  const output = fifoReader(readFd);
   output.pause();
+  return { output, writeFd };
+}
+
+const descriptors = new WeakMap<Socket, number>();
+
+/** A stream of what is written to a FIFO. */
+export function fifoReader(fd: number): Socket {
+  const output = new Socket({ fd, readable: true, writable: false });
   // An error of a pipe's read end is its end; without a listener it would end the agent.
   output.on('error', () => output.destroy());
-  return { output, writeFd };
+  descriptors.set(output, fd);
+  return output;
+}
+
+/** What lies in the FIFO now: `undefined` when that is nothing yet, no bytes when no more can come. */
+export function readNow(output: Socket, into: Buffer): Buffer | undefined {
+  const fd = descriptors.get(output);
+  if (fd === undefined || output.destroyed || output.readableEnded) return into.subarray(0, 0);
+  try {
+    return into.subarray(0, readSync(fd, into));
+  } catch (caught) {
+    if (isErrno(caught, 'EAGAIN')) return undefined;
+    throw HuskError.from(caught);
+  }
 }
 
 /** Closes what the process has inherited. */

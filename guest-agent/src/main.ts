@@ -34,7 +34,7 @@ execs?.start();
 const runtime = ociRuntime(settings.runtimePath, settings.stateDir, execs);
 // Runs in the template: the runtime's pages and the FIFOs are there in every clone.
 const [version] = await Promise.all([runtime.version(), fifos.fill()]);
-const pod = new Pod({ settings, sys, exits, fifos, runtime });
+const pod = new Pod({ settings, sys, exits, fifos, runtime, log });
 if (settings.template) await pod.volumes.mountAhead();
 await serve(pod, version, log);
 if (execs !== undefined) {

@@ -2,6 +2,7 @@
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { HuskError } from '../../src/base/errors.ts';
 import type { OciSpec } from '../../src/oci/runtime-spec.ts';
+import { removeCgroup } from './cgroup.ts';
 import { openExecFifo } from './exec-fifo.ts';
 import type { ExecHelper } from './exec-helper.ts';
 import { canJoin, type ExecTarget, type ExecWish } from './exec-request.ts';
@@ -30,8 +31,8 @@ export interface OciRuntime {
   create(id: string, bundle: string, wish: CreateWish): Promise<ExecTarget>;
   /** @param ended resolves when the container's first process has ended */
   start(id: string, bundle: string, ended: Promise<void>): Promise<void>;
-  /** Absent is fine. */
-  delete(id: string, bundle: string): Promise<void>;
+  /** Kills what runs of it. Absent is fine. @param cgroup directory of its cgroup */
+  delete(id: string, bundle: string, cgroup: string): Promise<void>;
   /**
    * Starts a process in the container and returns its pid. It is PID 1's child from then on.
    *
@@ -74,7 +75,12 @@ export function ociRuntime(path: string, stateDir: string, helper?: ExecHelper):
     },
     start: (id, bundle, ended) =>
       helper === undefined ? must(`${bundle}/log`, ['start', id]) : openExecFifo(`${root}/${id}/exec.fifo`, ended),
-    delete: (id, bundle) => must(`${bundle}/log`, ['delete', '--force', id]),
+    async delete(id, bundle, cgroup) {
+      // All that runC keeps of a container is its cgroup and a folder; `runc delete` takes 250 to 420 ms under emulation.
+      if (helper !== undefined && (await removeCgroup(cgroup)))
+        rmSync(`${root}/${id}`, { recursive: true, force: true });
+      else await must(`${bundle}/log`, ['delete', '--force', id]);
+    },
     exec: (target, files, wish) =>
       helper === undefined || !canJoin(target.spec)
         ? plainExec(must, { target, files, wish })

@@ -1,5 +1,6 @@
 /** One standard stream of a container: its FIFO read into its ring, with back-pressure. */
 import type { Socket } from 'node:net';
+import { readNow } from './fifos.ts';
 import { OutputRing } from './ring.ts';
 import type { Tap } from './tap.ts';
 
@@ -27,6 +28,28 @@ export class OutputStream {
     });
     source.on('close', () => this.end());
     source.resume();
+  }
+
+  /**
+   * Takes what was written, now and not when the event loop comes to it: its streams need long to end. True when nothing
+   * can be written any more and all of it is taken.
+   */
+  drain(): boolean {
+    while (!this.#sourceEnded && !this.#source.isPaused()) {
+      const bytes = readNow(this.#source, Buffer.allocUnsafe(maxReadBytes));
+      if (bytes === undefined) return false;
+      if (bytes.length === 0) this.end();
+      else {
+        this.#copy(bytes);
+        this.#take(bytes);
+      }
+    }
+    return this.#sourceEnded && this.#held === undefined;
+  }
+
+  /** Offset behind all that was taken. */
+  get written(): bigint {
+    return this.ring.end;
   }
 
   /** Copies what is written from now on. Resolves when the stream has ended and the tap has it all, or was closed. */

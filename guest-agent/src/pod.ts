@@ -1,6 +1,7 @@
 /** Everything the agent holds: one pod. */
 import { readFileSync } from 'node:fs';
 import { HuskError, isErrno } from '../../src/base/errors.ts';
+import type { Log } from '../../src/base/log.ts';
 import type { UserNamespace } from '../../src/gen/agent/v1/agent.ts';
 import type { ConfiguredPod } from '../../src/guest/identity.ts';
 import type { Container } from './container.ts';
@@ -10,6 +11,7 @@ import type { Exits } from './exits.ts';
 import type { FifoPool } from './fifos.ts';
 import { KeyedLock } from './keyed-lock.ts';
 import { LayerTable } from './layers.ts';
+import { Leavings } from './leavings.ts';
 import type { OciRuntime } from './oci-runtime.ts';
 import { podPlaces } from './places.ts';
 import type { PreparedContainers } from './prepared/pool.ts';
@@ -31,6 +33,7 @@ export interface PodParts {
   readonly exits: Exits;
   readonly fifos: FifoPool;
   readonly runtime: OciRuntime;
+  readonly log: Log;
 }
 
 export class Pod {
@@ -45,6 +48,7 @@ export class Pod {
   readonly streams: Streams;
   /** One thing at a time: per container, and for the layers that containers share. */
   readonly locks = new KeyedLock();
+  readonly leavings: Leavings;
   readonly written: WrittenBytes = new WrittenBytes();
   /** Of images, for containers of the pod's user namespace. */
   readonly shifted: ShiftedLayers;
@@ -64,6 +68,7 @@ export class Pod {
     this.exits = parts.exits;
     this.fifos = parts.fifos;
     this.runtime = steppedRuntime(parts.runtime);
+    this.leavings = new Leavings(parts.log);
     this.events = new EventStream(this.containers);
     this.volumes = new Volumes(this);
     this.streams = new Streams(parts.settings.streamsSocket);

@@ -38,7 +38,7 @@ export async function mountRoot(pod: Pod, id: string, layers: readonly Layer[]):
       const results = await pod.sys.run(ops);
       return { passwd: textOf(results.at(-2)), group: textOf(results.at(-1)) };
     } catch (caught) {
-      await unmount(pod, id, layers);
+      await unmountingOf(pod, id, layers)();
       throw caught;
     }
   });
@@ -62,23 +62,39 @@ async function mountShifted(pod: Pod, layers: readonly Layer[], plan: LayerPlan)
  * @throws HuskError `internal` when something stays busy
  */
 export async function unmountRoot(pod: Pod, id: string, layers: readonly Layer[]): Promise<void> {
-  await pod.locks.run('layers', () => unmount(pod, id, layers));
-  await rm(containerPlaces(pod.settings, id).written, { recursive: true, force: true });
+  await rootRemoval(pod, id, layers)();
 }
 
-async function unmount(pod: Pod, id: string, layers: readonly Layer[]): Promise<void> {
-  const { rootfs } = containerPlaces(pod.settings, id);
-  let left: readonly SysOp[] = [tryOp('umount', rootfs), ...pod.layers.giveBack(layers).ops];
-  for (let tries = 0; ; tries += 1) {
+/** The same, to be called again after an error: it goes on with what is left. */
+export function rootRemoval(pod: Pod, id: string, layers: readonly Layer[]): () => Promise<void> {
+  const unmounting = unmountingOf(pod, id, layers);
+  return async () => {
+    await pod.locks.run('layers', unmounting);
+    await rm(containerPlaces(pod.settings, id).written, { recursive: true, force: true });
+  };
+}
+
+function unmountingOf(pod: Pod, id: string, layers: readonly Layer[]): () => Promise<void> {
+  let left: readonly SysOp[] | undefined;
+  return async () => {
+    // Counted as given back only now, in turn with those who take layers.
+    left ??= [tryOp('umount', containerPlaces(pod.settings, id).rootfs), ...pod.layers.giveBack(layers).ops];
+    left = await unmount(pod, left);
+    if (left.length === 0) return;
+    const what = left.map(({ name, args }) => `${name} ${args.join(' ')}`).join(', ');
+    throw new HuskError('internal', `unmount container "${id}": still busy: ${what}`, { stage: 'unmount' });
+  };
+}
+
+/** Returns what is still busy after a while. */
+async function unmount(pod: Pod, ops: readonly SysOp[]): Promise<readonly SysOp[]> {
+  let left = ops;
+  for (let tries = 0; left.length > 0 && tries <= busyTries; tries += 1) {
+    if (tries > 0) await sleep(busyWaitMs);
     const results = await pod.sys.run(left);
     left = left.filter((_, index) => isBusy(results[index]));
-    if (left.length === 0) return;
-    if (tries === busyTries) {
-      const what = left.map(({ name, args }) => `${name} ${args.join(' ')}`).join(', ');
-      throw new HuskError('internal', `unmount container "${id}": still busy: ${what}`, { stage: 'unmount' });
-    }
-    await sleep(busyWaitMs);
   }
+  return left;
 }
 
 /** Overlayfs takes the uppermost layer first. An image without layers is an empty root. */

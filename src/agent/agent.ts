@@ -9,6 +9,7 @@ import type {
   CreateContainerRequest,
   CreateContainerResponse,
   HelloResponse,
+  LastOutput,
   PutVolumeRequest,
   StartContainerResponse,
 } from '../gen/agent/v1/agent.ts';
@@ -33,11 +34,14 @@ export interface Agent {
   configureSandbox(request: ConfigureSandboxRequest, options: CallOptions): Promise<ConfigureSandboxResponse>;
   createContainer(request: CreateContainerRequest, options: CallOptions): Promise<CreateContainerResponse>;
   startContainer(containerId: string, options: CallOptions): Promise<StartContainerResponse>;
-  /** The signal, the grace, then SIGKILL; `signalOnly`: nothing but the signal. */
+  /**
+   * The signal, the grace, then SIGKILL; `signalOnly`: nothing but the signal; `lastWords`: kills, and tells where the
+   * outputs end, unless the container had ended before.
+   */
   stopContainer(
-    request: { containerId: string; signal: string; graceMs: bigint; signalOnly?: boolean },
+    request: { containerId: string; signal: string; graceMs: bigint; signalOnly?: boolean; lastWords?: boolean },
     options: CallOptions,
-  ): Promise<void>;
+  ): Promise<LastOutput | undefined>;
   removeContainer(containerId: string, options: CallOptions): Promise<void>;
   /** Makes a volume, or brings a pushed one up to date. */
   putVolume(request: PutVolumeRequest, options: CallOptions): Promise<void>;

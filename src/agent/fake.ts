@@ -118,6 +118,7 @@ export class FakeAgentHub implements AgentHub {
       },
       stopContainer: async ({ containerId }) => {
         if (vm().containers.get(containerId)?.state === 'running') await this.exit(vmId, containerId, 143);
+        return undefined;
       },
       removeContainer: async (containerId) => void vm().containers.delete(containerId),
       putVolume: async () => void vm(),

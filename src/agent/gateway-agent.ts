@@ -83,7 +83,7 @@ export function gatewayAgent(
     configureSandbox: (value, options) => call({ $case: 'configureSandbox', value }, options),
     createContainer: (value, options) => call({ $case: 'createContainer', value }, options),
     startContainer: (containerId, options) => call({ $case: 'startContainer', value: { containerId } }, options),
-    stopContainer: async (value, options) => void (await call({ $case: 'stopContainer', value }, options)),
+    stopContainer: async (value, options) => (await call({ $case: 'stopContainer', value }, options)).lastOutput,
     removeContainer: async (containerId, options) => {
       await call({ $case: 'removeContainer', value: { containerId } }, options);
       forget(containerId);

@@ -1,5 +1,5 @@
 import {
-  type Container,
+  Container,
   ContainerState,
   type ListContainersRequest,
   type ListContainersResponse,
@@ -9,33 +9,42 @@ import type { ImageStore } from '../images/image-store.ts';
 import type { ContainerRecord } from '../pod/records.ts';
 import { labels, member } from '../pod/validate/check.ts';
 import type { CriContext } from './context.ts';
-import { fromContainerState, imageSpecOf, toContainerState } from './to-cri.ts';
+import { type Encoded, EncodedEntries } from './encoded.ts';
+import { fromContainerState, hasOwnName, imageSpecOf, toContainerState } from './to-cri.ts';
 
 /** ListContainers: every part of the filter that is set must hold; nothing found is no error. */
 export function listContainers(
   { engine, images }: Pick<CriContext, 'engine' | 'images'>,
   request: ListContainersRequest,
-): ListContainersResponse {
-  return { containers: findContainers({ engine, images }, request.filter) };
+): Encoded<ListContainersResponse> {
+  return entries.of(recordsFor(engine, request.filter), {
+    encode: (record) => Container.encode(itemOf(record, images)).finish(),
+    isLasting: hasOwnName,
+  });
 }
+
+const entries = new EncodedEntries<ContainerRecord>();
 
 /** The containers that pass the filter, as CRI lists them. */
 export function findContainers(
   { engine, images }: Pick<CriContext, 'engine' | 'images'>,
   filter: WireFilter | undefined,
 ): Container[] {
+  return recordsFor(engine, filter).map((record) => itemOf(record, images));
+}
+
+function recordsFor(engine: CriContext['engine'], filter: WireFilter | undefined): ContainerRecord[] {
   const wireState = filter?.state?.state;
   checkFilter(filter);
   const state = wireState === undefined ? undefined : fromContainerState(wireState);
   // A state that no container can have.
   if (wireState !== undefined && state === undefined) return [];
-  const found = engine.containers.list({
+  return engine.containers.list({
     id: filter?.id ?? '',
     sandboxId: filter?.podSandboxId ?? '',
     state,
     labels: filter?.labelSelector ?? {},
   });
-  return found.map((record) => itemOf(record, images));
 }
 
 function checkFilter(filter: WireFilter | undefined): void {

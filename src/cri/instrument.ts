@@ -9,11 +9,15 @@ import type { Log } from '../base/log.ts';
 import { type Trace, traced } from '../base/trace.ts';
 import type { CallObserver } from '../metrics/call.ts';
 import type { Decoded } from './decode.ts';
+import type { Encoded } from './encoded.ts';
 import { grpcCodeName, toGrpcFailure } from './errors.ts';
 import { remoteParent } from './traceparent.ts';
 
 /** One RPC: validates, makes one call to the domain, maps the result. */
-export type Handler<Request, Response> = (request: Request, signal: AbortSignal) => Response | Promise<Response>;
+export type Handler<Request, Response> = (
+  request: Request,
+  signal: AbortSignal,
+) => Response | Encoded<Response> | Promise<Response>;
 
 export interface Instruments {
   readonly log: Log;
@@ -35,13 +39,14 @@ export function instrument<Request, Response>(
   handler: Handler<Request, Response>,
   instruments: Instruments,
 ): UntypedHandleCall {
-  const run = async (call: ServerUnaryCall<Decoded<Request>, Response>, signal: AbortSignal): Promise<Response> => {
+  type Answer = Response | Encoded<Response>;
+  const run = async (call: ServerUnaryCall<Decoded<Request>, Answer>, signal: AbortSignal): Promise<Answer> => {
     if ('error' in call.request) throw call.request.error;
     return await handler(call.request.request, signal);
   };
   const handle = async (
-    call: ServerUnaryCall<Decoded<Request>, Response>,
-    callback: sendUnaryData<Response>,
+    call: ServerUnaryCall<Decoded<Request>, Answer>,
+    callback: sendUnaryData<Answer>,
   ): Promise<void> => {
     const started = instruments.clock.monotonicMs();
     const scope = callScope(rpc, call, instruments.closing);
@@ -70,7 +75,7 @@ export function instrument<Request, Response>(
       }
     }
   };
-  return (call: ServerUnaryCall<Decoded<Request>, Response>, callback: sendUnaryData<Response>): void => {
+  return (call: ServerUnaryCall<Decoded<Request>, Answer>, callback: sendUnaryData<Answer>): void => {
     void handle(call, callback);
   };
 }

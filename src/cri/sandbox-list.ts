@@ -1,7 +1,7 @@
 import {
   type ListPodSandboxRequest,
   type ListPodSandboxResponse,
-  type PodSandbox,
+  PodSandbox,
   type PodSandboxFilter,
   PodSandboxState,
 } from '../gen/cri/v1/api.ts';
@@ -9,15 +9,19 @@ import type { SandboxFilter } from '../pod/filter.ts';
 import type { SandboxRecord } from '../pod/records.ts';
 import { labels, member } from '../pod/validate/check.ts';
 import type { CriContext } from './context.ts';
+import { type Encoded, EncodedEntries } from './encoded.ts';
 import { toSandboxState } from './to-cri.ts';
 
 /** ListPodSandbox: every part of the filter that is set must hold; nothing found is no error. */
 export function listPodSandbox(
   { engine }: Pick<CriContext, 'engine'>,
   request: ListPodSandboxRequest,
-): ListPodSandboxResponse {
-  return { items: findSandboxes({ engine }, request.filter) };
+): Encoded<ListPodSandboxResponse> {
+  const records = engine.sandboxes.list(filterOf(request.filter));
+  return entries.of(records, { encode: (record) => PodSandbox.encode(itemOf(record)).finish() });
 }
+
+const entries = new EncodedEntries<SandboxRecord>();
 
 /** The pods that pass the filter, as CRI lists them. */
 export function findSandboxes(

@@ -36,6 +36,8 @@ export function createCriServer(context: CriContext): CriServer {
   const server = new Server({
     'grpc.max_receive_message_length': maxReceiveBytes,
     'grpc.max_send_message_length': maxSendBytes,
+    // Counts for a debugging service that is not served.
+    'grpc.enable_channelz': 0,
   });
   const instruments = {
     log: context.log,

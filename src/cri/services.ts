@@ -19,6 +19,7 @@ import { streamContainerStats } from './container-stream-stats.ts';
 import { updateContainerResources } from './container-update-resources.ts';
 import type { CriContext } from './context.ts';
 import { decodeRequest } from './decode.ts';
+import { Encoded } from './encoded.ts';
 import { imageFsInfo } from './image-fs-info.ts';
 import { listImages } from './image-list.ts';
 import { pullImage } from './image-pull.ts';
@@ -128,7 +129,11 @@ function bind(service: ServiceDefinition, handlers: object, instruments: Instrum
   for (const [name, method] of Object.entries(service)) {
     const rpc = method.path.slice(method.path.lastIndexOf('/') + 1);
     const handler = served.get(name);
-    definition[name] = { ...method, requestDeserialize: (bytes) => decodeRequest(method.requestDeserialize, bytes) };
+    definition[name] = {
+      ...method,
+      requestDeserialize: (bytes) => decodeRequest(method.requestDeserialize, bytes),
+      responseSerialize: (value) => (value instanceof Encoded ? value.bytes : method.responseSerialize(value)),
+    };
     if (handler === undefined) implementation[name] = unimplementedUnary(rpc);
     else if (method.responseStream) implementation[name] = instrumentStream(rpc, handler, instruments);
     else implementation[name] = instrument(rpc, handler, instruments);

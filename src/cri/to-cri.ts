@@ -31,12 +31,16 @@ export function fromContainerState(state: ContainerState): DomainContainerState 
   return undefined;
 }
 
+/** Whether the pod's author named the image: then the store is not asked for one. */
+export function hasOwnName({ imageName }: Pick<ContainerRecord, 'imageName'>): boolean {
+  return !isDigest(imageName) && !isId(imageName);
+}
+
 /**
  * A container's image as people know it: kubelets ask by id, and show what is told here. The
  * name the pod's author wrote comes first, then a tag of the image, then what was asked for.
  */
 export function imageSpecOf(record: ContainerRecord, images: Pick<ImageStore, 'get'>): ImageSpec {
-  const named = !isDigest(record.imageName) && !isId(record.imageName);
-  const name = named ? record.imageName : (images.get(record.imageId)?.repoTags[0] ?? record.imageName);
+  const name = hasOwnName(record) ? record.imageName : (images.get(record.imageId)?.repoTags[0] ?? record.imageName);
   return { image: name, annotations: {}, userSpecifiedImage: name, runtimeHandler: '', imageRef: '' };
 }

@@ -11,13 +11,23 @@ const { SIGKILL, SIGSTOP } = constants.signals;
  * do those who wait with sigwaitinfo(2) or signalfd(2).
  */
 export function takesSignal(status: string, signal: number): boolean {
-  const namespaces = /^NSpid:\t(.*)$/m.exec(status)?.[1]?.split('\t') ?? [];
+  const namespaces = fieldOf(status, 'NSpid')?.split('\t') ?? [];
   const isFirst = namespaces.length > 1 && namespaces.at(-1) === '1';
   if (!isFirst || signal === SIGKILL || signal === SIGSTOP) return true;
   return ['SigBlk', 'SigCgt'].some((set) => hasSignal(status, set, signal));
 }
 
+/** A set is 16 hexadecimal digits, the lowest signals in the last one. */
 function hasSignal(status: string, set: string, signal: number): boolean {
-  const digits = new RegExp(`^${set}:\\t([0-9a-f]{16})$`, 'm').exec(status)?.[1] ?? '0';
-  return ((BigInt(`0x${digits}`) >> BigInt(signal - 1)) & 1n) === 1n;
+  const digits = fieldOf(status, set) ?? '';
+  const digit = Number.parseInt(digits.charAt(digits.length - 1 - ((signal - 1) >> 2)), 16);
+  return ((digit >> ((signal - 1) & 3)) & 1) === 1;
+}
+
+/** Without a pattern: to compile one takes a fresh clone longer than to use it. */
+function fieldOf(status: string, name: string): string | undefined {
+  const start = status.indexOf(`\n${name}:\t`);
+  if (start < 0) return undefined;
+  const end = status.indexOf('\n', start + 1);
+  return status.slice(start + name.length + 3, end < 0 ? undefined : end);
 }

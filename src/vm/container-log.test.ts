@@ -13,6 +13,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, test } from 'node:test';
+import { setImmediate } from 'node:timers/promises';
 import fc from 'fast-check';
 import { type ContainerLog, openContainerLog } from './container-log.ts';
 import { decodeIntent, encodeIntent, resolveIntent } from './log-position.ts';
@@ -43,6 +44,17 @@ test('lines that come again after a reconnect are skipped', async () => {
   await log.append('stdout', 2n, bytes('one\n'));
   await log.append('stdout', 2n, bytes('one\n'));
   assert.equal(content(), 'one\n');
+});
+
+test('whoever waits for offsets goes on once both streams are there, and at once when they are', async () => {
+  let there = false;
+  const reached = log.reached({ stdout: 2n, stderr: 5n }).then(() => void (there = true));
+  await log.append('stdout', 2n, bytes('one\n'));
+  await setImmediate();
+  assert.equal(there, false);
+  await log.append('stderr', 5n, bytes('two\n'));
+  await reached;
+  await log.reached(log.offsets);
 });
 
 test('a daemon that starts again goes on where the file stands', async () => {

@@ -53,6 +53,7 @@ export class ContainerLog {
   #offsets: StreamOffsets;
   #queue: Promise<unknown> = Promise.resolve();
   #closed = false;
+  #waiting: { readonly offsets: StreamOffsets; readonly resolve: () => void }[] = [];
 
   constructor(log: OpenLog) {
     this.#paths = log.paths;
@@ -63,6 +64,14 @@ export class ContainerLog {
 
   get offsets(): StreamOffsets {
     return this.#offsets;
+  }
+
+  /** Resolves when the log has all before these offsets. */
+  reached(offsets: StreamOffsets): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#waiting.push({ offsets, resolve });
+    this.#tell();
+    return promise;
   }
 
   /**
@@ -84,7 +93,16 @@ export class ContainerLog {
       await this.#position.write(encodeIntent(intent), 0);
       await this.#appendWhole(lines, intent);
       this.#offsets = after;
+      this.#tell();
     });
+  }
+
+  #tell(): void {
+    const has = (offsets: StreamOffsets): boolean =>
+      offsets.stdout <= this.#offsets.stdout && offsets.stderr <= this.#offsets.stderr;
+    const [done, left] = [true, false].map((wanted) => this.#waiting.filter(({ offsets }) => has(offsets) === wanted));
+    this.#waiting = left ?? [];
+    for (const { resolve } of done ?? []) resolve();
   }
 
   async #appendWhole(lines: Uint8Array, intent: LogIntent): Promise<void> {

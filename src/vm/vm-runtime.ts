@@ -10,6 +10,7 @@ import type { ContainerRecord, ContainerStatusRecord, SandboxRecord, SandboxStat
 import type { Timeline } from '../pod/timeline.ts';
 import type { PodUse, UseRequest } from '../pod/usage.ts';
 import { createContainer } from './container-create.ts';
+import { lastWords } from './last-words.ts';
 import { exitOf, type LivePod } from './live-pod.ts';
 import type { VmRuntimeOptions } from './options.ts';
 import { logPositionPath, podFolders } from './pod-places.ts';
@@ -25,8 +26,6 @@ const maxExecOutputBytes = 16 * 1024 * 1024;
 const exitEventMs = 30_000;
 /** From the end of a VM's file server to the news of the VM's own end, if that is why. */
 const vmEndMs = 500;
-/** Containers still running when their pod is stopped get this long to hand over their last output. */
-const lastWordsMs = 3_000;
 
 export class VmRuntime implements PodRuntime {
   readonly name = 'vm';
@@ -62,7 +61,7 @@ export class VmRuntime implements PodRuntime {
     if (this.#stopped.has(record.id)) return;
     const pod = await this.#find(record.id);
     if (pod !== undefined) pod.stopping = true;
-    await stopPod(this.#options, record, pod, (live) => this.#lastWords(live));
+    await stopPod(this.#options, record, pod, (live) => lastWords(live, this.#options.log));
     this.#pods.delete(record.id);
     this.#stopped.add(record.id);
     for (const exit of pod?.exits.values() ?? []) exit.resolve();
@@ -286,19 +285,5 @@ export class VmRuntime implements PodRuntime {
     for (const containerLog of pod.logs.values()) await containerLog.close();
     events.onSandboxLost(id, reason);
     for (const exit of pod.exits.values()) exit.resolve();
-  }
-
-  async #lastWords(pod: LivePod): Promise<void> {
-    const stops = [...pod.running].map(async (containerId) => {
-      await pod.agent.stopContainer({ containerId, signal: 'KILL', graceMs: 0n }, { timeoutMs: lastWordsMs });
-      await withDeadline('last output', lastWordsMs, undefined, () => exitOf(pod, containerId).promise);
-    });
-    for (const { status, ...rest } of await Promise.allSettled(stops)) {
-      if (status === 'rejected')
-        this.#options.log.warn(
-          { error: describeError('reason' in rest ? rest.reason : rest) },
-          'container did not end before its pod',
-        );
-    }
   }
 }

@@ -164,7 +164,8 @@ async function withContainer(wanted: Case, work: (target: ExecTarget) => Promise
     await ours.start(id, bundle, Promise.withResolvers<void>().promise);
     await work(target);
   } finally {
-    await ours.delete(id, bundle);
+    // Its cgroups are of version 1 here: runC removes them.
+    await ours.delete(id, bundle, join(bundle, 'none'));
     for (const group of groups) await removeGroup(group);
     await rm(bundle, { recursive: true });
   }

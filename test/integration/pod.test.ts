@@ -90,6 +90,29 @@ test('a command that runs too long is killed, and its exit is not an answer', as
   await remove(pod.id);
 });
 
+test('what a container wrote before its pod was stopped is in its log, to the last byte', async () => {
+  const pod = await runPod(daemon);
+  const line = 'printf over >&2; i=0; while :; do i=$((i+1)); echo $i; echo $i > /written; done';
+  const config = shell(image, line);
+  const containerId = await startContainer(daemon, pod, config);
+  const wait = ['sh', '-c', 'sleep 1; n=; until [ -n "$n" ]; do n=$(cat /written); done; echo $n'];
+  const { stdout } = await daemon.cri.execSync({ containerId, cmd: wait, timeout: 60n });
+  await daemon.cri.stopPodSandbox({ podSandboxId: pod.id });
+  const log = await readFile(join(pod.config.logDirectory, config.logPath), 'utf8');
+  const lines = logContent(log, 'stdout').split('\n').slice(0, -1);
+  const count = Number(stdout.toString());
+  assert.ok(count > 100, `${count} lines`);
+  assert.ok(lines.length >= count, `${lines.length} lines in the log, ${count} written before`);
+  assert.deepEqual(
+    lines,
+    lines.map((_, index) => String(index + 1)),
+  );
+  // Without a line's end only the end of the output brings it out.
+  assert.equal(logContent(log, 'stderr'), 'over\n');
+  assert.equal((await exited(containerId)).exitCode, 137);
+  await remove(pod.id);
+});
+
 test('what a pod uses is told, and limits can be changed while it runs', async () => {
   const pod = await runPod(daemon);
   try {

@@ -68,7 +68,14 @@ before(async () => {
     runtimePath: '/usr/sbin/runc',
   };
   const fifos = new FifoPool(sys, join(folder, 'fifos'), silentLog);
-  pod = new Pod({ settings, sys, exits: new Exits(), fifos, runtime: ociRuntime('/usr/sbin/runc', folder, helper) });
+  pod = new Pod({
+    settings,
+    sys,
+    exits: new Exits(),
+    fifos,
+    runtime: ociRuntime('/usr/sbin/runc', folder, helper),
+    log: failingLog,
+  });
 });
 after(async () => {
   helper.close();
@@ -191,7 +198,7 @@ async function byRuntime(wanted: Case): Promise<string> {
   writeFileSync(join(folder, 'c', id, 'config.json'), JSON.stringify(spec));
   const created = await undoing((undo) => createdByRuntime(pod, { ...noStreams, containerId: id }, spec, undo));
   const text = await outputOf(created);
-  await pod.runtime.delete(created.target.id, folder);
+  await pod.runtime.delete(created.target.id, folder, created.cgroup);
   return text.replaceAll(rootfs, 'ROOT').replaceAll(/fifos\/[0-9]+/g, 'fifo');
 }
 
@@ -204,7 +211,7 @@ async function byPreparing(wanted: Case): Promise<string | undefined> {
     const created = await prepared.become('0', spec);
     if (created === undefined) return undefined;
     const text = await outputOf(created);
-    await pod.runtime.delete(created.target.id, folder);
+    await pod.runtime.delete(created.target.id, folder, created.cgroup);
     return text.replaceAll(rootfs, 'ROOT').replaceAll(/fifos\/[0-9]+/g, 'fifo');
   } finally {
     await prepared.close();

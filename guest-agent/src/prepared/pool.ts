@@ -12,7 +12,6 @@ import { op, type SysOp } from '../../../src/guest/sys-batch.ts';
 import { allCapabilities, defaultCapabilities } from '../../../src/oci/capabilities.ts';
 import type { OciSpec } from '../../../src/oci/runtime-spec.ts';
 import { defaultSeccompProfile } from '../../../src/oci/seccomp.ts';
-import { killCgroup } from '../cgroup.ts';
 import { type Created, once as closing } from '../created.ts';
 import { type ExecTarget, encodeStage } from '../exec-request.ts';
 import { closeWriters, type OpenFifo } from '../fifos.ts';
@@ -150,7 +149,7 @@ export class PreparedContainers {
         this.#filters.set(filterKey(spec) ?? '', { file, digits: (await readFile(file)).toString('hex') });
       }
     } finally {
-      await runtime.delete(id, folder);
+      await runtime.delete(id, folder, `${settings.cgroupRoot}${spec.linux.cgroupsPath}`);
       await rm(folder, { recursive: true, force: true });
     }
   }
@@ -213,10 +212,9 @@ export class PreparedContainers {
   }
 
   async #discard({ target, cgroup, bundle, fifos, release }: Prepared): Promise<void> {
-    killCgroup(cgroup);
     release();
     for (const { output } of fifos) output.destroy();
-    await this.#pod.runtime.delete(target.id, bundle);
+    await this.#pod.runtime.delete(target.id, bundle, cgroup);
     await rm(bundle, { recursive: true, force: true });
   }
 }

@@ -31,7 +31,7 @@ export async function rehearse(real: Pod, log: Log): Promise<void> {
   const socketPath = `${real.settings.stateDir}/rehearsal.sock`;
   const configured = { resolvConf: true, sharedPid: false };
   const { settings, sys, exits, fifos, runtime } = real;
-  const pod = new Pod({ settings: { ...settings, socketPath }, sys, exits, fifos, runtime }, configured);
+  const pod = new Pod({ settings: { ...settings, socketPath }, sys, exits, fifos, runtime, log }, configured);
   pod.prepared = real.prepared;
   const { upper, written } = containerPlaces(pod.settings, id);
   const { hostnameFile, resolvConfFile, bootIdFile, shmFolder } = podPlaces(pod.settings);
@@ -52,6 +52,7 @@ export async function rehearse(real: Pod, log: Log): Promise<void> {
     server.close();
     real.fifos.ownedBy(() => real.ids);
     await removeContainer(pod, { containerId: id });
+    await pod.leavings.settled();
     for (const file of files) rmSync(file, { force: true });
     rmSync(written, { recursive: true, force: true });
     // Timers that it left would run out in every clone, just when that wakes up.
@@ -70,7 +71,9 @@ async function calls(client: OwnClient): Promise<void> {
   const exec = { containerId: id, command: [program, 'echo'], tty: false, timeoutMs: 60_000n };
   for (let round = 0; round < 2; round += 1) await client.call(AgentService.exec, exec);
   await client.call(AgentService.stats, { details: false });
-  await client.call(AgentService.stopContainer, { containerId: id, signal: 'KILL', graceMs: 0n, signalOnly: false });
+  // Asked to end, which its first process does not; then killed, as with its pod.
+  await client.call(AgentService.stopContainer, { containerId: id, signal: 'TERM', graceMs: 50n, lastWords: true });
+  await client.call(AgentService.removeContainer, { containerId: id });
 }
 
 /** The template's layers disk must not be touched: what a container with layers asks for is only put together. */

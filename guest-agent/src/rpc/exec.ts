@@ -27,7 +27,7 @@ export async function exec(pod: Pod, call: Call): Promise<void> {
   const files = `${container.parts.folder}/${name}`;
   const timeoutMs = Math.min(Number(call.request.timeoutMs), maxTimerMs);
   makeCgroup(cgroup);
-  const kill = (): void => killCgroup(cgroup);
+  const kill = (): void => void killCgroup(cgroup);
   call.on('cancelled', kill);
   let timer: NodeJS.Timeout | undefined;
   let timedOut = false;

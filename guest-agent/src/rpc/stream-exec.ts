@@ -31,7 +31,7 @@ export async function streamExec(pod: Pod, request: StreamExecRequest): Promise<
     const process = execProcess(container.parts.target.spec, request.command, request.tty);
     const plan = { container, stream, files: `${container.parts.folder}/${name}`, wish: { process, cgroup } };
     const { handle, exit } = await undoing((undo) => {
-      undo.add('processes', () => killCgroup(cgroup));
+      undo.add('processes', () => void killCgroup(cgroup));
       return request.tty ? startOnTerminal(pod, plan, undo) : startOnFifos(pod, plan, request, undo);
     });
     const { exitCode } = await exit;

@@ -131,11 +131,11 @@ export class FakeAgent {
       stopContainer: (call, done) => {
         if (this.containers.get(call.request.containerId)?.state === 'running')
           this.exit(call.request.containerId, 143);
-        done(null, {});
+        done(null, { steps: [] });
       },
       removeContainer: (call, done) => {
         this.containers.delete(call.request.containerId);
-        done(null, {});
+        done(null, { steps: [] });
       },
       putVolume: (_call, done) => done(null, {}),
       listContainers: (_call, done) =>

@@ -13,6 +13,7 @@ import type {
   HelloResponse,
   StartContainerResponse,
   Step,
+  StopContainerResponse,
 } from '../../gen/agent/v1/agent.ts';
 import { cleanText } from './text.ts';
 
@@ -73,6 +74,17 @@ export function checkStartContainer(
   const told = answer.startedAtNs;
   const plausible = told >= askedNs - clockSlackNs && told <= nowNs;
   return { startedAtNs: plausible ? told : nowNs, steps: checkSteps(answer.steps) };
+}
+
+/** Where outputs end is compared with what came, and waited for no longer than the caller likes. */
+export function checkStopContainer({ lastOutput, steps }: StopContainerResponse): StopContainerResponse {
+  const { stdoutEnd = 0n, stderrEnd = 0n } = lastOutput ?? {};
+  return { lastOutput: lastOutput && { stdoutEnd, stderrEnd }, steps: checkSteps(steps) };
+}
+
+/** Nothing but the steps. */
+export function onlySteps({ steps }: { readonly steps: readonly Step[] }): { steps: Step[] } {
+  return { steps: checkSteps(steps) };
 }
 
 /** Wants a bounded list; a name is shown and no more, and an end before its start is not told. */

@@ -6,6 +6,8 @@ import {
   checkContainerStates,
   checkCreateContainer,
   checkStartContainer,
+  checkStopContainer,
+  onlySteps,
 } from '../check/answers.ts';
 import { checkStats } from '../check/stats.ts';
 import type { Gateway, Vm } from '../gateway.ts';
@@ -49,11 +51,11 @@ async function answer(vm: Vm, request: Request, limits: { timeoutMs: number; sig
       };
     }
     case 'stopContainer':
-      return { $case, value: await vm.call($case, request.value, empty) };
+      return { $case, value: await vm.call($case, request.value, { ...limits, check: checkStopContainer }) };
     case 'putVolume':
       return { $case, value: await vm.call($case, request.value, empty) };
     case 'removeContainer': {
-      const value = await vm.call($case, request.value, empty);
+      const value = await vm.call($case, request.value, { ...limits, check: onlySteps });
       vm.containers.remove(request.value.containerId);
       return { $case, value };
     }

@@ -313,10 +313,26 @@ export interface StopContainerRequest {
   /** Milliseconds before SIGKILL; 0 kills at once. */
   graceMs: bigint;
   /** Only sends the signal: returns at once, and nothing is killed. */
-  signalOnly?: boolean | undefined;
+  signalOnly?:
+    | boolean
+    | undefined;
+  /**
+   * The pod ends: kills at once, and answers when nothing can write to the outputs any more, before the
+   * process's end is known.
+   */
+  lastWords?: boolean | undefined;
 }
 
 export interface StopContainerResponse {
+  /** With `last_words`, unless the container had ended before or did not close its outputs. */
+  lastOutput?: LastOutput | undefined;
+  steps: Step[];
+}
+
+/** Offsets behind the last byte of a container's outputs. */
+export interface LastOutput {
+  stdoutEnd: bigint;
+  stderrEnd: bigint;
 }
 
 export interface RemoveContainerRequest {
@@ -324,6 +340,7 @@ export interface RemoveContainerRequest {
 }
 
 export interface RemoveContainerResponse {
+  steps: Step[];
 }
 
 export interface ListContainersRequest {
@@ -3159,7 +3176,7 @@ export const StartContainerResponse: MessageFns<StartContainerResponse> = {
 };
 
 function createBaseStopContainerRequest(): StopContainerRequest {
-  return { containerId: "", signal: "", graceMs: 0n, signalOnly: undefined };
+  return { containerId: "", signal: "", graceMs: 0n, signalOnly: undefined, lastWords: undefined };
 }
 
 export const StopContainerRequest: MessageFns<StopContainerRequest> = {
@@ -3178,6 +3195,9 @@ export const StopContainerRequest: MessageFns<StopContainerRequest> = {
     }
     if (message.signalOnly !== undefined) {
       writer.uint32(32).bool(message.signalOnly);
+    }
+    if (message.lastWords !== undefined) {
+      writer.uint32(40).bool(message.lastWords);
     }
     return writer;
   },
@@ -3227,6 +3247,14 @@ export const StopContainerRequest: MessageFns<StopContainerRequest> = {
             message.signalOnly = reader.bool();
             continue;
           }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.lastWords = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3248,16 +3276,23 @@ export const StopContainerRequest: MessageFns<StopContainerRequest> = {
     message.signal = object.signal ?? "";
     message.graceMs = (object.graceMs !== undefined && object.graceMs !== null) ? BigInt(object.graceMs) : 0n;
     message.signalOnly = object.signalOnly ?? undefined;
+    message.lastWords = object.lastWords ?? undefined;
     return message;
   },
 };
 
 function createBaseStopContainerResponse(): StopContainerResponse {
-  return {};
+  return { lastOutput: undefined, steps: [] };
 }
 
 export const StopContainerResponse: MessageFns<StopContainerResponse> = {
-  encode(_: StopContainerResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+  encode(message: StopContainerResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.lastOutput !== undefined) {
+      LastOutput.encode(message.lastOutput, writer.uint32(10).fork()).join();
+    }
+    for (const v of message.steps) {
+      Step.encode(v!, writer.uint32(114).fork()).join();
+    }
     return writer;
   },
 
@@ -3274,6 +3309,22 @@ export const StopContainerResponse: MessageFns<StopContainerResponse> = {
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.lastOutput = LastOutput.decode(reader, reader.uint32());
+            continue;
+          }
+          case 14: {
+            if (tag !== 114) {
+              break;
+            }
+
+            message.steps.push(Step.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3289,8 +3340,85 @@ export const StopContainerResponse: MessageFns<StopContainerResponse> = {
   create<I extends Exact<DeepPartial<StopContainerResponse>, I>>(base?: I): StopContainerResponse {
     return StopContainerResponse.fromPartial(base ?? ({} as any));
   },
-  fromPartial<I extends Exact<DeepPartial<StopContainerResponse>, I>>(_: I): StopContainerResponse {
+  fromPartial<I extends Exact<DeepPartial<StopContainerResponse>, I>>(object: I): StopContainerResponse {
     const message = createBaseStopContainerResponse();
+    message.lastOutput = (object.lastOutput !== undefined && object.lastOutput !== null)
+      ? LastOutput.fromPartial(object.lastOutput)
+      : undefined;
+    message.steps = object.steps?.map((e) => Step.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseLastOutput(): LastOutput {
+  return { stdoutEnd: 0n, stderrEnd: 0n };
+}
+
+export const LastOutput: MessageFns<LastOutput> = {
+  encode(message: LastOutput, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.stdoutEnd !== 0n) {
+      if (BigInt.asUintN(64, message.stdoutEnd) !== message.stdoutEnd) {
+        throw new globalThis.Error("value provided for field message.stdoutEnd of type uint64 too large");
+      }
+      writer.uint32(8).uint64(message.stdoutEnd);
+    }
+    if (message.stderrEnd !== 0n) {
+      if (BigInt.asUintN(64, message.stderrEnd) !== message.stderrEnd) {
+        throw new globalThis.Error("value provided for field message.stderrEnd of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.stderrEnd);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): LastOutput {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseLastOutput();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.stdoutEnd = reader.uint64() as bigint;
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.stderrEnd = reader.uint64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<LastOutput>, I>>(base?: I): LastOutput {
+    return LastOutput.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<LastOutput>, I>>(object: I): LastOutput {
+    const message = createBaseLastOutput();
+    message.stdoutEnd = (object.stdoutEnd !== undefined && object.stdoutEnd !== null) ? BigInt(object.stdoutEnd) : 0n;
+    message.stderrEnd = (object.stderrEnd !== undefined && object.stderrEnd !== null) ? BigInt(object.stderrEnd) : 0n;
     return message;
   },
 };
@@ -3351,11 +3479,14 @@ export const RemoveContainerRequest: MessageFns<RemoveContainerRequest> = {
 };
 
 function createBaseRemoveContainerResponse(): RemoveContainerResponse {
-  return {};
+  return { steps: [] };
 }
 
 export const RemoveContainerResponse: MessageFns<RemoveContainerResponse> = {
-  encode(_: RemoveContainerResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+  encode(message: RemoveContainerResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.steps) {
+      Step.encode(v!, writer.uint32(114).fork()).join();
+    }
     return writer;
   },
 
@@ -3372,6 +3503,14 @@ export const RemoveContainerResponse: MessageFns<RemoveContainerResponse> = {
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
+          case 14: {
+            if (tag !== 114) {
+              break;
+            }
+
+            message.steps.push(Step.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3387,8 +3526,9 @@ export const RemoveContainerResponse: MessageFns<RemoveContainerResponse> = {
   create<I extends Exact<DeepPartial<RemoveContainerResponse>, I>>(base?: I): RemoveContainerResponse {
     return RemoveContainerResponse.fromPartial(base ?? ({} as any));
   },
-  fromPartial<I extends Exact<DeepPartial<RemoveContainerResponse>, I>>(_: I): RemoveContainerResponse {
+  fromPartial<I extends Exact<DeepPartial<RemoveContainerResponse>, I>>(object: I): RemoveContainerResponse {
     const message = createBaseRemoveContainerResponse();
+    message.steps = object.steps?.map((e) => Step.fromPartial(e)) || [];
     return message;
   },
 };

@@ -111,6 +111,11 @@ int open_tap(const char *netns) {
   int tap = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
   if (tap < 0) die("open /dev/net/tun");
   if (ioctl(tap, TUNSETIFF, &request)) die("create tap0");
+  /*
+   * The end of the program does not wait for the end of an interface (15 ms and more, for the kernel waits until no
+   * processor can use it any more): the tap ends with its namespace.
+   */
+  if (ioctl(tap, TUNSETPERSIST, 1UL)) die("keep tap0");
   if (setns(own, CLONE_NEWNET)) die("leave the pod's network namespace");
   close(own);
   return spare(tap, "keep the tap");
