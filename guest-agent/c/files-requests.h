@@ -25,4 +25,18 @@ static int just_ends(const char *bytes)
 	return (in.release_flags & FUSE_RELEASE_FLOCK_UNLOCK) == 0;
 }
 
+/* Whether it is about two nodes. */
+static int names_two(__u32 opcode)
+{
+	return opcode == FUSE_RENAME || opcode == FUSE_RENAME2 || opcode == FUSE_LINK;
+}
+
+/* Nobody waits for an interrupt itself, but it goes at once. */
+static int has_answer(const char *bytes)
+{
+	struct fuse_in_header head;
+	memcpy(&head, bytes, sizeof head);
+	return head.opcode != FUSE_INTERRUPT;
+}
+
 #endif

@@ -4,16 +4,15 @@
  *
  *   husk-files TARGET [ahead]
  *
- * Two threads copy whole messages between the port and /dev/fuse; they end with the channel, and
+ * One thread copies whole messages between the port and /dev/fuse; it ends with the channel, and
  * then every call on the mount answers ENOTCONN. The program returns when the server has answered; with `ahead` at once,
  * since there is none yet: the first message waits until the host opens the port, and all calls wait for its answer.
- * They are threads because each change of address spaces costs an emulated processor its translations.
+ * Each change of threads costs an emulated processor as much as several system calls, so there is no thread for each way.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fuse.h>
 #include <poll.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,7 +20,10 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
+#include <sys/uio.h>
 #include <unistd.h>
+#include "files-ahead.h"
+#include "files-caches.h"
 #include "files-requests.h"
 #include "ports.h"
 
@@ -30,7 +32,6 @@
 #define TO_PORT 32768
 /* More than the server lets the kernel send (src/volumes/c/files.h). */
 #define MESSAGE_BYTES (1 << 20)
-#define READ_AHEAD_KIB 2048
 /* Requests that nobody waits for: so many bytes of them, and so long. */
 #define HELD_BYTES 16384
 #define LINGER_MS 2
@@ -38,6 +39,8 @@
 #define FORGET_NOTICE 1000
 
 static char request[MESSAGE_BYTES], answers[MESSAGE_BYTES];
+/* Bytes of requests that can wait; of answers that are not whole yet; requests sent that have no answer yet. */
+static size_t held, have, waiting;
 static int port, fuse;
 static const char *target;
 
@@ -47,22 +50,22 @@ static __attribute__((noreturn)) void die(const char *what)
 	exit(1);
 }
 
-static void to_port(const char *bytes, size_t size)
+/* ENOENT: nobody waits for it any more. */
+static int answer_here(__u64 unique, int code, const void *body, size_t size)
 {
-	for (size_t done = 0; done < size;) {
-		size_t part = size - done < TO_PORT ? size - done : TO_PORT;
-		ssize_t sent = write(port, bytes + done, part);
-		if (sent < 0 && errno != EINTR)
-			_exit(1);
-		done += sent > 0 ? (size_t)sent : 0;
-	}
+	const struct fuse_out_header head = { .len = (__u32)(sizeof head + size), .error = -code, .unique = unique };
+	const struct iovec parts[] = { { (void *)&head, sizeof head }, { (void *)body, size } };
+	ssize_t ignored = writev(fuse, parts, size > 0 ? 2 : 1);
+	(void)ignored;
+	return 1;
 }
 
-static void answer_here(__u64 unique, int code)
+/* With what the server has told ahead. */
+static int answer_known(const struct fuse_in_header *head, const char *bytes)
 {
-	const struct fuse_out_header head = { .len = sizeof head, .error = -code, .unique = unique };
-	ssize_t ignored = write(fuse, &head, sizeof head);
-	(void)ignored;
+	size_t size = 0;
+	const void *body = head->opcode == FUSE_GETATTR ? known_attributes(head->nodeid, &size) : known_bytes(bytes, &size);
+	return body != NULL && answer_here(head->unique, 0, body, size);
 }
 
 enum { ANSWERED, CAN_WAIT, SEND };
@@ -76,139 +79,153 @@ static int look_at(char *bytes, size_t size)
 	case FUSE_GETXATTR:
 		if (!asks_for_capabilities(bytes, size))
 			return SEND;
-		answer_here(head.unique, ENODATA);
+		answer_here(head.unique, ENODATA, NULL, 0);
 		return ANSWERED;
+	case FUSE_GETATTR:
+	case FUSE_READ:
+		return answer_known(&head, bytes) ? ANSWERED : SEND;
+	case FUSE_LOOKUP:
+		return SEND;
 	case FUSE_RELEASE:
 	case FUSE_RELEASEDIR:
 		if (!just_ends(bytes))
-			return SEND;
-		answer_here(head.unique, 0);
+			break;
+		drop_known(head.nodeid);
+		answer_here(head.unique, 0, NULL, 0);
 		/* The server says nothing to number 0. */
 		head.unique = 0;
 		memcpy(bytes, &head, sizeof head);
 		return CAN_WAIT;
 	case FUSE_FORGET:
-	case FUSE_BATCH_FORGET:
+		drop_known(head.nodeid);
 		return CAN_WAIT;
-	default:
-		return SEND;
+	case FUSE_BATCH_FORGET:
+		drop_known(0);
+		return CAN_WAIT;
 	}
+	/* Renames and links concern two nodes. */
+	drop_known(names_two(head.opcode) ? 0 : head.nodeid);
+	return SEND;
 }
 
-static void write_text(const char *path, const char *text)
+/* Of what is told ahead, that alone counts which no other request can have changed meanwhile. */
+static void take_notice(int what, const char *bytes, size_t size)
 {
-	int fd = open(path, O_WRONLY | O_CLOEXEC);
-	if (fd < 0)
-		return;
-	ssize_t ignored = write(fd, text, strlen(text));
-	(void)ignored;
-	close(fd);
+	if (what == FORGET_NOTICE)
+		forget_unused();
+	else if (what == FOLDER_NOTICE && waiting == 1)
+		keep_folder(bytes, size);
+	else if (what == CONTENT_NOTICE && waiting == 1)
+		keep_content(bytes, size);
 }
 
-/* What is read one after the other is asked for ahead: several requests are on their way at a time. */
-static void read_ahead(void)
-{
-	char path[80], kib[16];
-	struct statx st;
-	/* What the kernel knows itself: the thread that asks is the one that would take the answer. */
-	if (statx(AT_FDCWD, target, AT_STATX_DONT_SYNC, STATX_TYPE, &st) != 0)
-		return;
-	snprintf(path, sizeof path, "/sys/class/bdi/%u:%u/read_ahead_kb", st.stx_dev_major, st.stx_dev_minor);
-	snprintf(kib, sizeof kib, "%d", READ_AHEAD_KIB);
-	write_text(path, kib);
-}
-
-/* Files that nothing uses leave the kernel's caches, and it tells the server. Not waited for: that would stop answers. */
-static void forget_unused(void)
-{
-	if (fork() != 0)
-		return;
-	write_text("/proc/sys/vm/drop_caches", "2");
-	_exit(0);
-}
-
-/* One answer; 0 when the channel is of no use any more. ENOENT: nobody waits for it. */
-static int to_kernel(const char *bytes, size_t size)
+/* One answer; ends when the channel is of no use any more. ENOENT: nobody waits for it. */
+static void to_kernel(const char *bytes, size_t size)
 {
 	struct fuse_out_header head;
 	memcpy(&head, bytes, sizeof head);
-	if (head.unique == 0 && head.error == FORGET_NOTICE) {
-		forget_unused();
-		return 1;
+	if (head.unique == 0 && head.error >= FORGET_NOTICE) {
+		take_notice(head.error, bytes + sizeof head, size - sizeof head);
+		return;
 	}
+	waiting -= waiting > 0 && head.unique != 0;
 	for (;;) {
 		ssize_t sent = write(fuse, bytes, size);
 		if (sent >= 0 || errno == ENOENT)
-			return 1;
+			return;
 		if (errno != EINTR && errno != EAGAIN)
-			return 0;
+			_exit(1);
 	}
 }
 
 /* Answers: a stream, in which each begins with its length. Each goes to the kernel in one write. */
-static void *from_server(void *unused)
+static void take_answers(void)
 {
-	int first = 1;
-	(void)unused;
-	for (size_t have = 0;;) {
-		ssize_t got = read(port, answers + have, sizeof answers - have);
-		if (got < 0 && errno == EINTR)
-			continue;
-		if (got <= 0)
-			_exit(0);
-		have += (size_t)got;
-		size_t at = 0;
-		while (have - at >= sizeof(struct fuse_out_header)) {
-			__u32 size;
-			memcpy(&size, answers + at, sizeof size);
-			if (size < sizeof(struct fuse_out_header) || size > sizeof answers)
-				_exit(1);
-			if (size > have - at)
-				break;
-			if (!to_kernel(answers + at, size))
-				_exit(1);
-			/* The kernel has taken the server's own figure with the first answer. */
-			if (first)
-				read_ahead();
-			first = 0;
-			at += size;
-		}
-		memmove(answers, answers + at, have - at);
-		have -= at;
+	static int first = 1;
+	ssize_t got = read(port, answers + have, sizeof answers - have);
+	if (got < 0 && (errno == EINTR || errno == EAGAIN))
+		return;
+	if (got <= 0)
+		_exit(0);
+	have += (size_t)got;
+	size_t at = 0;
+	while (have - at >= sizeof(struct fuse_out_header)) {
+		__u32 size;
+		memcpy(&size, answers + at, sizeof size);
+		if (size < sizeof(struct fuse_out_header) || size > sizeof answers)
+			_exit(1);
+		if (size > have - at)
+			break;
+		to_kernel(answers + at, size);
+		/* The kernel has taken the server's own figure with the first answer. */
+		if (first)
+			read_ahead(target);
+		first = 0;
+		at += size;
 	}
+	memmove(answers, answers + at, have - at);
+	have -= at;
 }
 
-/* A port that the host has not opened yet looks like one that it has closed, but only to a reader. */
-static void start_reading(void)
+/* While the port takes no more, answers are taken from it: else both sides could wait for each other. */
+static void send_held(void)
 {
-	static pthread_t reader;
-	if (reader == 0 && pthread_create(&reader, NULL, from_server, NULL) != 0)
+	struct pollfd either = { .fd = port, .events = POLLIN | POLLOUT };
+	for (size_t done = 0; done < held;) {
+		size_t part = held - done < TO_PORT ? held - done : TO_PORT;
+		ssize_t sent = write(port, request + done, part);
+		if (sent < 0 && errno != EINTR && errno != EAGAIN)
+			_exit(1);
+		done += sent > 0 ? (size_t)sent : 0;
+		if (sent < 0 && poll(&either, 1, -1) > 0 && either.revents & POLLIN)
+			take_answers();
+	}
+	held = 0;
+}
+
+/* One request. Those that nobody waits for go with the next one, or soon. */
+static int take_request(void)
+{
+	ssize_t got = read(fuse, request + held, sizeof request - held);
+	/* ENOENT: the request was taken back meanwhile. */
+	if (got < 0 && (errno == EINTR || errno == EAGAIN || errno == ENOENT))
+		return ANSWERED;
+	if (got <= 0)
+		_exit(0);
+	int what = look_at(request + held, (size_t)got);
+	waiting += what == SEND && has_answer(request + held);
+	held += what == ANSWERED ? 0 : (size_t)got;
+	if (what == SEND || held > HELD_BYTES)
+		send_held();
+	return what;
+}
+
+/*
+ * A port that the host has not opened yet takes what is written when it does, but looks closed to a reader: until
+ * the first request is through, nothing else is done.
+ */
+static void greet(void)
+{
+	while (take_request() != SEND)
+		continue;
+	if (fcntl(port, F_SETFL, O_RDWR | O_NONBLOCK) != 0 || fcntl(fuse, F_SETFL, O_RDWR | O_NONBLOCK) != 0)
 		_exit(1);
 }
 
-/* Requests: each read gives one. Those that nobody waits for go with the next one, or soon. */
-static __attribute__((noreturn)) void from_kernel(void)
+static __attribute__((noreturn)) void copy(void)
 {
-	struct pollfd more = { .fd = fuse, .events = POLLIN };
-	size_t held = 0;
+	struct pollfd either[] = { { .fd = fuse, .events = POLLIN }, { .fd = port, .events = POLLIN } };
+	greet();
 	for (;;) {
-		if (held > HELD_BYTES || (held > 0 && poll(&more, 1, LINGER_MS) <= 0)) {
-			to_port(request, held);
-			held = 0;
+		int ready = poll(either, 2, held > 0 ? LINGER_MS : -1);
+		if (ready <= 0) {
+			send_held();
+			continue;
 		}
-		ssize_t got = read(fuse, request + held, sizeof request - held);
-		/* ENOENT: the request was taken back meanwhile. */
-		if (got < 0 && (errno == EINTR || errno == EAGAIN || errno == ENOENT))
-			continue;
-		if (got <= 0)
-			_exit(0);
-		int what = look_at(request + held, (size_t)got);
-		held += what == ANSWERED ? 0 : (size_t)got;
-		if (what != SEND)
-			continue;
-		to_port(request, held);
-		held = 0;
-		start_reading();
+		if (either[1].revents != 0)
+			take_answers();
+		if (either[0].revents != 0)
+			take_request();
 	}
 }
 
@@ -220,7 +237,7 @@ static __attribute__((noreturn)) void pump(void)
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	for (int fd = 0; fd < 3; fd++)
 		dup2(null, fd);
-	from_kernel();
+	copy();
 }
 
 int main(int argc, char **argv)

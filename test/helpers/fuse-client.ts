@@ -69,6 +69,8 @@ export class FuseClient {
   readonly #waiting = new Map<bigint, (answer: Answer | undefined) => void>();
   #unique = 1n;
   #ended = false;
+  /** What came that is no answer: its kind, and the rest. */
+  readonly notices: { readonly kind: number; readonly body: Buffer }[] = [];
   /** The user that asks. */
   uid = 0;
   gid = 0;
@@ -210,6 +212,7 @@ export class FuseClient {
       const [message, rest] = [this.#input.subarray(0, size), this.#input.subarray(size)];
       this.#input = rest;
       const unique = message.readBigUInt64LE(8);
+      if (unique === 0n) this.notices.push({ kind: message.readInt32LE(4), body: message.subarray(answerHeadBytes) });
       this.#waiting.get(unique)?.({ errno: Math.abs(message.readInt32LE(4)), body: message.subarray(answerHeadBytes) });
       this.#waiting.delete(unique);
     }

@@ -50,6 +50,18 @@ export async function servingProcess(stateFolder: string): Promise<number> {
   throw new Error(`nobody serves below process ${pid}`);
 }
 
+/**
+ * The same, once it sleeps: one that dies while bytes are on their way ends the session, and a client may have an answer
+ * before the server knows that it has sent it.
+ */
+export async function restingProcess(stateFolder: string): Promise<number> {
+  for (let tries = 0; tries < 100; tries += 1, await sleep(20)) {
+    const pid = await servingProcess(stateFolder);
+    if (/\) S /.test(await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => ''))) return pid;
+  }
+  throw new Error('the server does not rest');
+}
+
 /** What is shared: a folder that may be written, unless `more` says else. */
 export const share = (path: string, more: Partial<Share> = {}): Share => ({
   path,

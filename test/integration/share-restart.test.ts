@@ -7,7 +7,7 @@ import { afterEach, beforeEach, test } from 'node:test';
 import { sleep } from '../../src/base/deadline.ts';
 import { u32, u64 } from '../helpers/fields.ts';
 import { type FuseClient, op, rootNode } from '../helpers/fuse-client.ts';
-import { failed, type SharedFolder, type ShareScene, servingProcess, share, shareScene } from '../helpers/share.ts';
+import { failed, restingProcess, type SharedFolder, type ShareScene, servingProcess, share, shareScene } from '../helpers/share.ts';
 
 const inputOutputError = 5;
 let scene: ShareScene;
@@ -64,10 +64,10 @@ test('a server that dies within a request answers it with EIO, and one that dies
     await assert.rejects(stuck, failed(inputOutputError));
     assert.equal(await client.write(handle, 0, Buffer.from('y')), 1);
     for (let count = 1; count < 8; count += 1) {
-      process.kill(await serving(), 'SIGKILL');
+      process.kill(await restingProcess(subject.folder), 'SIGKILL');
       await client.must(op.statfs, folder);
     }
-    process.kill(await serving(), 'SIGKILL');
+    process.kill(await restingProcess(subject.folder), 'SIGKILL');
     assert.equal(await subject.server.exited, 'exit code 137');
     assert.equal(deaths, 8);
   } finally {

@@ -19,7 +19,7 @@ const clone = `/usr/bin/qemu-system-x86_64
 -chardev socket,id=fds,fd=6,server=on,wait=off -mon chardev=fds,mode=control
 -chardev ringbuf,id=console,size=65536 -device isa-serial,id=serial0,chardev=console
 -chardev socket,id=agent,fd=7,server=on,wait=off
--device virtio-serial-pci,id=ports,max_ports=4,addr=0x2
+-device virtio-serial-pci,id=ports,max_ports=4,addr=0x2,ioeventfd=off
 -device virtserialport,bus=ports.0,nr=1,chardev=agent,name=husk.agent.0
  -chardev socket,id=stream,fd=31,server=on,wait=off
  -device virtserialport,bus=ports.0,nr=2,chardev=stream,name=husk.stream.0
@@ -83,4 +83,5 @@ test('KVM has the processor of the host, and the probe has no disk', () => {
   const probe = probeArgv({ name: 'probe', accelerator: 'kvm' }).join(' ');
   assert.match(probe, /-accel kvm -cpu host/);
   assert.doesNotMatch(probe, /-blockdev|-netdev/);
+  assert.doesNotMatch(qemuArgv({ ...base, accelerator: 'kvm', mode: 'clone' }).join(' '), /ioeventfd/);
 });

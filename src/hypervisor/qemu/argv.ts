@@ -42,7 +42,7 @@ export function qemuArgv(spec: ArgvSpec): [string, ...string[]] {
     ...memory(spec),
     ...(spec.mode === 'clone' ? ['-incoming', 'defer'] : kernel(cmdlineFor(spec))),
     ...channels,
-    ...agentPort,
+    ...ports(spec.accelerator),
     ...disks,
     ...['-netdev', `tap,id=${nodes.network},fd=${jailFds.tap}`],
     // guest_announce would crash QEMU 7.2 at the device's next reset, because a clone announces nothing:
@@ -118,18 +118,21 @@ const channels = [
   ...['-device', `isa-serial,id=serial0,chardev=${nodes.console}`],
 ];
 
-const agentPort = [
-  ...['-chardev', `socket,id=agent,fd=${jailFds.agent},server=on,wait=off`],
-  // Few ports: each has two queues in the device state.
-  ...['-device', 'virtio-serial-pci,id=ports,max_ports=4,addr=0x2'],
-  ...['-device', 'virtserialport,bus=ports.0,nr=1,chardev=agent,name=husk.agent.0'],
-  // Bytes of exec, attach and port-forward: docs/adr/0090-bulk-channel.md.
-  ...['-chardev', `socket,id=stream,fd=${jailFds.stream},server=on,wait=off`],
-  ...['-device', 'virtserialport,bus=ports.0,nr=2,chardev=stream,name=husk.stream.0'],
-  // Behind it a file server, where the pod has volumes of the host that are shared live.
-  ...['-chardev', `socket,id=share,fd=${jailFds.share},server=on,wait=off`],
-  ...['-device', 'virtserialport,bus=ports.0,nr=3,chardev=share,name=husk.files.0'],
-];
+function ports(accelerator: ArgvSpec['accelerator']): string[] {
+  // Few ports: each has two queues in the device state. Under TCG the processor's own thread passes on what the guest
+  // sends: waking another for it costs more, and the guest falls asleep meanwhile (docs/adr/0101-file-server.md).
+  const device = `virtio-serial-pci,id=ports,max_ports=4,addr=0x2${accelerator === 'tcg' ? ',ioeventfd=off' : ''}`;
+  return [
+    ...['-chardev', `socket,id=agent,fd=${jailFds.agent},server=on,wait=off`, '-device', device],
+    ...['-device', 'virtserialport,bus=ports.0,nr=1,chardev=agent,name=husk.agent.0'],
+    // Bytes of exec, attach and port-forward: docs/adr/0090-bulk-channel.md.
+    ...['-chardev', `socket,id=stream,fd=${jailFds.stream},server=on,wait=off`],
+    ...['-device', 'virtserialport,bus=ports.0,nr=2,chardev=stream,name=husk.stream.0'],
+    // Behind it a file server, where the pod has volumes of the host that are shared live.
+    ...['-chardev', `socket,id=share,fd=${jailFds.share},server=on,wait=off`],
+    ...['-device', 'virtserialport,bus=ports.0,nr=3,chardev=share,name=husk.files.0'],
+  ];
+}
 
 const disks = [
   ...['-add-fd', `fd=${fileFds.root},set=1`, '-blockdev'],

@@ -68,13 +68,25 @@ void fill_attr(const struct statx *from, int own, struct fuse_attr *to) {
   };
 }
 
-static int put_attr(const struct node *node, struct answer *answer) {
+static int attributes_of(const struct node *node, struct fuse_attr_out *out) {
   struct statx found;
-  struct fuse_attr_out out = {.attr_valid = node->own ? OWN_VALID_SECONDS : 0, .attr_valid_nsec = node->own ? 0 : VALID_NS};
+  *out = (struct fuse_attr_out){.attr_valid = node->own ? OWN_VALID_SECONDS : 0, .attr_valid_nsec = node->own ? 0 : VALID_NS};
   if (look(node->fd, &found)) return errno;
-  fill_attr(&found, (int)node->own, &out.attr);
-  put(answer, &out, sizeof out);
+  fill_attr(&found, (int)node->own, &out->attr);
   return 0;
+}
+
+static int put_attr(const struct node *node, struct answer *answer) {
+  struct fuse_attr_out out;
+  int code = attributes_of(node, &out);
+  if (code == 0) put(answer, &out, sizeof out);
+  return code;
+}
+
+void tell_folder(const struct node *folder) {
+  struct fuse_attr_out out;
+  uint64_t id = node_id(folder);
+  if (attributes_of(folder, &out) == 0) tell_ahead(FOLDER_NOTICE, &id, sizeof id, &out, sizeof out);
 }
 
 int do_getattr(const struct message *m, struct answer *answer) {
@@ -130,6 +142,7 @@ int do_setattr(const struct message *m, struct answer *answer) {
     if (node->type == S_IFLNK) return EOPNOTSUPP;
     if (chmod(again(node->fd), in->mode & 07777)) return errno;
   }
+  if (in->valid & FATTR_SIZE) node->read = 0;
   if (in->valid & FATTR_SIZE && set_size(node, in)) return errno;
   if (in->valid & (FATTR_ATIME | FATTR_MTIME) && set_times(node, in)) return errno;
   return put_attr(node, answer);

@@ -6,10 +6,24 @@ static int open_flags(uint32_t flags) {
   return (int)flags & (O_ACCMODE | O_TRUNC | O_APPEND | O_DSYNC | O_SYNC);
 }
 
-static int put_open(const struct node *node, int fd, uint32_t flags, struct answer *answer) {
+/* What is opened to be read is read next: of a small file all goes along. Files without blocks may be no files of a disk. */
+static void tell_content(struct node *node, uint64_t id, int fd) {
+  static unsigned char bytes[CONTENT_BYTES];
+  const uint64_t ids[] = {node_id(node), id};
+  struct stat st;
+  if ((node->own && node->read) || fstat(fd, &st) || st.st_blocks == 0 || st.st_size == 0 || st.st_size > CONTENT_BYTES) return;
+  ssize_t n = pread(fd, bytes, sizeof bytes, 0);
+  if (n != st.st_size) return;
+  tell_ahead(CONTENT_NOTICE, ids, sizeof ids, bytes, (size_t)n);
+  node->read = 1;
+}
+
+static int put_open(struct node *node, int fd, uint32_t flags, struct answer *answer) {
   int64_t id = new_handle(fd);
   if (id < 0) return errno;
   handle_of((uint64_t)id)->flags = flags & O_APPEND;
+  if (flags & O_TRUNC) node->read = 0;
+  if ((flags & (O_ACCMODE | O_TRUNC)) == O_RDONLY) tell_content(node, (uint64_t)id, fd);
   struct fuse_open_out out = {.fh = (uint64_t)id, .open_flags = node->own ? FOPEN_KEEP_CACHE : 0};
   put(answer, &out, sizeof out);
   return 0;
@@ -88,6 +102,8 @@ int do_write(const struct message *m, struct answer *answer) {
   if (!handle) return errno;
   /* Pages of a mapping stand where they stand. */
   follow_append(handle, in->write_flags & FUSE_WRITE_CACHE ? 0 : in->flags);
+  struct node *node = node_of(m->head.nodeid);
+  if (node) node->read = 0;
   ssize_t n = pwrite(handle->fd, m->data, m->data_size, (off_t)in->offset);
   if (n < 0) return errno;
   if (in->write_flags & FUSE_WRITE_KILL_SUIDGID && drop_suid(handle->fd)) return errno;
@@ -116,6 +132,8 @@ int do_fallocate(const struct message *m, struct answer *answer) {
   struct handle *handle = handle_of(in->fh);
   (void)answer;
   if (!handle) return errno;
+  struct node *node = node_of(m->head.nodeid);
+  if (node) node->read = 0;
   return fallocate(handle->fd, (int)in->mode, (off_t)in->offset, (off_t)in->length) ? errno : 0;
 }
 

@@ -30,6 +30,7 @@ struct node {
   uint64_t mount, inode, device, lookups;
   uint32_t type; /* S_IFMT */
   uint32_t own;  /* nobody but this guest changes it */
+  uint32_t read; /* the guest has read it since it changed it last: of its own files it keeps what it read */
 };
 
 struct handle {
@@ -80,6 +81,8 @@ void tell_entry(const struct node *, const struct statx *, struct fuse_entry_out
 /* attributes.c */
 void start_attributes(void);
 int look(int fd, struct statx *to);
+/* After a change in it the kernel asks for a folder's attributes. */
+void tell_folder(const struct node *);
 /* The number that the guest sees of a file on the file system that was looked at. */
 uint64_t told_inode(const struct statx *, uint64_t inode);
 void fill_attr(const struct statx *from, int own, struct fuse_attr *to);
@@ -98,6 +101,8 @@ void forget_lock_waits(uint64_t handle);
 void start_session(void);
 void put(struct answer *, const void *bytes, size_t size);
 void answer_later(uint64_t unique, int code);
+/* Goes ahead of the answer that is being made, for the program that joins the kernel with the port. */
+void tell_ahead(int what, const void *ids, size_t ids_size, const void *bytes, size_t size);
 
 static inline void close_fd(int fd) {
   int code = errno;

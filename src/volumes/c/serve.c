@@ -7,7 +7,8 @@
 #include "files.h"
 #include <poll.h>
 
-enum { RETRY_LOCKS_MS = 50, NOTICE_EVERY = 4096 };
+/* Room for what is told ahead of one answer: of two folders, or a file. */
+enum { RETRY_LOCKS_MS = 50, NOTICE_EVERY = 4096, AHEAD_BYTES = 8192 };
 
 static handler *const handlers[] = {
     [FUSE_LOOKUP] = do_lookup, [FUSE_FORGET] = do_forget, [FUSE_BATCH_FORGET] = do_batch_forget,
@@ -31,7 +32,7 @@ enum { HANDLERS = sizeof handlers / sizeof *handlers };
 static struct session {
   volatile int greeted, moving;
   volatile size_t have, at, handling;
-  _Alignas(8) unsigned char input[2 * MAX_MESSAGE], output[MAX_MESSAGE];
+  _Alignas(8) unsigned char input[2 * MAX_MESSAGE], output[AHEAD_BYTES + MAX_MESSAGE];
 } *session;
 static int channel, broken;
 
@@ -59,6 +60,19 @@ static void say(unsigned char *bytes, size_t size) {
   session->moving = 0;
 }
 
+static _Alignas(8) unsigned char ahead[AHEAD_BYTES];
+static size_t ahead_size;
+
+void tell_ahead(int what, const void *ids, size_t ids_size, const void *bytes, size_t size) {
+  struct fuse_out_header head = {.len = (uint32_t)(sizeof head + ids_size + size), .error = what};
+  if (head.len > sizeof ahead - ahead_size) return;
+  unsigned char *to = ahead + ahead_size;
+  memcpy(to, &head, sizeof head);
+  memcpy(to + sizeof head, ids, ids_size);
+  memcpy(to + sizeof head + ids_size, bytes, size);
+  ahead_size += head.len;
+}
+
 void answer_later(uint64_t unique, int code) {
   struct fuse_out_header head = {.len = sizeof head, .error = -code, .unique = unique};
   say((unsigned char *)&head, sizeof head);
@@ -79,13 +93,29 @@ static int do_init(const struct message *m, struct answer *answer) {
   return 0;
 }
 
+/* The folders in which names have changed. */
+static void tell_changed(const struct message *m) {
+  uint64_t to = m->head.nodeid;
+  switch (m->head.opcode) {
+  case FUSE_RENAME: to = m->in.rename.newdir; break;
+  case FUSE_RENAME2: to = m->in.rename2.newdir; break;
+  case FUSE_CREATE: case FUSE_MKNOD: case FUSE_MKDIR: case FUSE_SYMLINK: case FUSE_LINK: case FUSE_UNLINK: case FUSE_RMDIR: break;
+  default: return;
+  }
+  struct node *folder = node_of(m->head.nodeid), *other = node_of(to);
+  if (folder) tell_folder(folder);
+  if (other && other != folder) tell_folder(other);
+}
+
 static int handle_message(const struct message *m, struct answer *answer) {
   uint32_t op = m->head.opcode;
   if (op == FUSE_INIT) return do_init(m, answer);
   if (!session->greeted) return EPROTO;
   if (op == FUSE_DESTROY) return 0;
   act_as(&m->head);
-  return op < HANDLERS && handlers[op] ? handlers[op](m, answer) : ENOSYS;
+  int code = op < HANDLERS && handlers[op] ? handlers[op](m, answer) : ENOSYS;
+  if (code == 0) tell_changed(m);
+  return code;
 }
 
 /* The guest's kernel keeps what it has seen until it needs the memory: it is told when that is too much. */
@@ -106,9 +136,10 @@ static int has_answer(const struct fuse_in_header *head) {
 /* NO_MESSAGE ends the session. */
 static int serve_message(const unsigned char *bytes, size_t size) {
   struct message m;
-  unsigned char *output = session->output;
+  unsigned char *output = session->output + AHEAD_BYTES;
   struct fuse_out_header head = {.len = sizeof head};
-  struct answer answer = {output + sizeof head, output + sizeof session->output};
+  struct answer answer = {output + sizeof head, output + MAX_MESSAGE};
+  ahead_size = 0;
   int code = parse(bytes, size, &m);
   if (code == NO_MESSAGE) return NO_MESSAGE;
   if (code == 0) code = handle_message(&m, &answer);
@@ -116,8 +147,10 @@ static int serve_message(const unsigned char *bytes, size_t size) {
   head.unique = m.head.unique;
   head.error = -code;
   if (code == 0) head.len = (uint32_t)(answer.at - output);
+  else ahead_size = 0;
   memcpy(output, &head, sizeof head);
-  say(output, head.len);
+  memcpy(output - ahead_size, ahead, ahead_size);
+  say(output - ahead_size, ahead_size + head.len);
   ask_to_forget();
   return 0;
 }

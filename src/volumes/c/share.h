@@ -50,6 +50,11 @@
 #define LINK_BYTES (2 << 20)
 /* Not for the guest's kernel but for the program that joins it with the port: drop what is cached for nobody. */
 #define FORGET_NOTICE 1000
+/* For it too: what the kernel is about to ask for. A number of a node and attributes; two numbers, of a node and a handle, and content. */
+#define FOLDER_NOTICE 1001
+#define CONTENT_NOTICE 1002
+/* All of a file. */
+#define CONTENT_BYTES 4096
 
 static inline __attribute__((noreturn, format(printf, 1, 2))) void die(const char *format, ...) {
   int saved = errno;
