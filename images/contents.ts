@@ -86,6 +86,8 @@ export const debianPrograms = [
  * - `nowatchdog`: a guest that gets no processor time is no lockup, and the watch wakes an idle one every four seconds.
  * - `8250.nr_uarts=1`: one port instead of four to probe. `i8042.*`: no keyboard to wait for.
  * - `cryptomgr.notests`, `audit=0`, `apparmor=0`: start-up work that nothing here uses.
+ * - `lsm`: without it the kernel takes SELinux and TOMOYO up in AppArmor's place, without a policy: they forbid nothing, and
+ *   every call of the kernel asks them. Landlock and Yama are what workloads find on a node.
  * - `random.trust_cpu=on`: the generator is ready at boot; every clone is reseeded by vmgenid
  *   and by 64 bytes from the host before it runs anything of a tenant.
  */
@@ -102,6 +104,7 @@ export const kernelCmdline = [
   'cryptomgr.notests',
   'audit=0',
   'apparmor=0',
+  'lsm=landlock,yama',
   'random.trust_cpu=on',
   'net.ifnames=0',
 ].join(' ');

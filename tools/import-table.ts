@@ -31,8 +31,9 @@ export const importTable: Readonly<Record<string, FolderRule>> = {
   jail: { all: ['base'] },
   // Use of a cgroup has one shape, read on the host or told by a guest.
   cgroups: { all: ['base', 'gen'] },
-  // QEMU is started through the jail's typed wrapper and in no other way.
-  hypervisor: { all: ['base', 'jail'] },
+  // QEMU is started through the jail's typed wrapper and in no other way; where layers lie on their disk, template and
+  // guest agree.
+  hypervisor: { all: ['base', 'guest', 'jail'] },
   network: { all: ['base'] },
   agent: { all: ['base', 'gen'] },
   streaming: { all: ['base', 'gen'] },

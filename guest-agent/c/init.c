@@ -388,7 +388,7 @@ static _Noreturn void supervise(const char *exits, struct child *children, size_
  * would have to be compiled anew (docs/adr/0060).
  */
 static char *emulated_agent[] = { LIBRARY "node", "--no-sparkplug", "--no-flush-bytecode", "--no-memory-reducer",
-	"--regexp-interpret-all",
+	"--regexp-interpret-all", "--min-semi-space-size=4", "--no-minor-gc-task", "--no-lazy-feedback-allocation",
 	"--invocation-count-for-maglev=20000", "--invocation-count-for-maglev-osr=20000",
 	"--invocation-count-for-turbofan=60000", "--invocation-count-for-osr=10000",
 	"--invocation-count-for-early-optimization=20000", LIBRARY "agent.mjs", NULL };

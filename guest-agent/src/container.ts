@@ -2,7 +2,7 @@
 import { readFileSync, statSync } from 'node:fs';
 import type { ContainerExited, Layer, ResolvedUser, VolumeMount } from '../../src/gen/agent/v1/agent.ts';
 import { takesSignal } from '../../src/oci/takes-signal.ts';
-import { killCgroup, wasOomKilled } from './cgroup.ts';
+import { ExecCgroups, killCgroup, wasOomKilled } from './cgroup.ts';
 import type { ContainerInput } from './container-input.ts';
 import type { ExecTarget } from './exec-request.ts';
 import type { ProcessExit } from './exits.ts';
@@ -44,6 +44,7 @@ export class Container {
   readonly parts: ContainerParts;
   /** Resolves when its first process has ended. */
   readonly ended: Promise<void>;
+  readonly execCgroups: ExecCgroups;
   readonly #attached = Promise.withResolvers<void>();
   /** The host has stored the exit. */
   exitAcknowledged = false;
@@ -51,10 +52,10 @@ export class Container {
   #started = false;
   /** The file that its first process ran before it was started: the OCI runtime's, or ours. */
   #starter: string | undefined;
-  #execs = 0;
 
   constructor(parts: ContainerParts, exit: Promise<ProcessExit>) {
     this.parts = parts;
+    this.execCgroups = new ExecCgroups(parts.cgroup);
     this.ended = exit.then((found) => this.#end(found));
   }
 
@@ -91,12 +92,6 @@ export class Container {
     this.#starter = this.#program();
     await this.parts.start(this.ended);
     this.#started = true;
-  }
-
-  /** A number for the files and the cgroup of an exec. */
-  nextExec(): number {
-    this.#execs += 1;
-    return this.#execs;
   }
 
   /**

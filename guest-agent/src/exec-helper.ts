@@ -78,8 +78,10 @@ export class ExecHelper {
       if (outcome instanceof HuskError) reject(outcome);
       else resolve(outcome);
     };
-    const late = new HuskError('deadline-exceeded', `husk-exec: ${what}: no answer within ${startMs} ms`);
-    const timer = setTimeout(() => settle(late), startMs);
+    // Not made ahead: an error takes a picture of the stack, which is much code in a clone.
+    const late = (): void =>
+      settle(new HuskError('deadline-exceeded', `husk-exec: ${what}: no answer within ${startMs} ms`));
+    const timer = setTimeout(late, startMs);
     this.#child.start();
     this.#waiting.set(id, settle);
     this.#child.send(frame);

@@ -1,6 +1,7 @@
 /** The layers of images: ranges of the layers disk that are mapped and mounted once each. */
 import { HuskError } from '../../src/base/errors.ts';
 import type { Layer } from '../../src/gen/agent/v1/agent.ts';
+import { slotAt, slotBytes, slotCount } from '../../src/guest/layer-slots.ts';
 import { op, type SysOp, tryOp } from '../../src/guest/sys-batch.ts';
 
 /** Partition numbers of a block device end here (DISK_MAX_PARTS of the kernel). */
@@ -23,6 +24,8 @@ export class LayerTable {
   readonly #disk: string;
   readonly #folder: string;
   readonly #mapped = new Map<string, Mapped>();
+  /** Partitions that are there whether a layer is in them or not. */
+  #ahead = 0;
 
   /** @param folder where layers are mounted, each under its number: short names, for overlayfs takes one page of options */
   constructor(disk: string, folder: string) {
@@ -30,9 +33,15 @@ export class LayerTable {
     this.#folder = folder;
   }
 
+  /** What makes all slots partitions: asked for once, in the template. */
+  mapSlots(): SysOp[] {
+    this.#ahead = slotCount;
+    return Array.from({ length: slotCount }, (_, slot) => this.#part(slot + 1, slot * slotBytes, slotBytes));
+  }
+
   /**
    * Counts the layers as used.
-   * @throws HuskError `invalid-argument` for a range that is none, `resource-exhausted` beyond 255 ranges
+   * @throws HuskError `invalid-argument` for a range that is none, `resource-exhausted` beyond 255 partitions
    */
   take(layers: readonly Layer[]): LayerPlan {
     for (const layer of layers) checkRange(layer);
@@ -60,7 +69,8 @@ export class LayerTable {
       mapped.users -= 1;
       if (mapped.users > 0) continue;
       this.#mapped.delete(keyOf(layer));
-      ops.push(tryOp('umount', `${this.#folder}/${mapped.number}`), tryOp('unpart', this.#disk, String(mapped.number)));
+      ops.push(tryOp('umount', `${this.#folder}/${mapped.number}`));
+      if (mapped.number > this.#ahead) ops.push(tryOp('unpart', this.#disk, String(mapped.number)));
     }
     return { ops, folders: [] };
   }
@@ -71,22 +81,31 @@ export class LayerTable {
       known.users += 1;
       return known;
     }
-    const mapped = { number: this.#freeNumber(), users: 1 };
+    const slot = slotAt(Number(layer.offsetBytes));
+    const mapped = { number: slot === undefined ? this.#freeNumber() : slot + 1, users: 1 };
     this.#mapped.set(keyOf(layer), mapped);
     const target = `${this.#folder}/${mapped.number}`;
     const size = ((layer.sizeBytes + sectorBytes - 1n) / sectorBytes) * sectorBytes;
+    if (mapped.number > this.#ahead) ops.push(this.#part(mapped.number, layer.offsetBytes, size));
     ops.push(
-      op('part', this.#disk, String(mapped.number), String(layer.offsetBytes), String(size)),
       op('mkdir', target, String(0o700)),
       op('mount', partitionPath(this.#disk, mapped.number), target, 'squashfs', 'ro,nosuid,nodev', ''),
     );
     return mapped;
   }
 
+  #part(number: number, offsetBytes: number | bigint, sizeBytes: number | bigint): SysOp {
+    return op('part', this.#disk, String(number), String(offsetBytes), String(sizeBytes));
+  }
+
+  /** After those of the slots. */
   #freeNumber(): number {
     const used = new Set([...this.#mapped.values()].map(({ number }) => number));
-    for (let number = 1; number <= maxPartitions; number += 1) if (!used.has(number)) return number;
-    throw new HuskError('resource-exhausted', `map a layer: all ${maxPartitions} ranges of the layers disk are in use`);
+    for (let number = slotCount + 1; number <= maxPartitions; number += 1) if (!used.has(number)) return number;
+    throw new HuskError(
+      'resource-exhausted',
+      `map a layer: all ${maxPartitions} partitions of the layers disk are in use`,
+    );
   }
 }
 

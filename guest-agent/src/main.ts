@@ -35,7 +35,10 @@ const runtime = ociRuntime(settings.runtimePath, settings.stateDir, execs);
 // Runs in the template: the runtime's pages and the FIFOs are there in every clone.
 const [version] = await Promise.all([runtime.version(), fifos.fill()]);
 const pod = new Pod({ settings, sys, exits, fifos, runtime, log });
-if (settings.template) await pod.volumes.mountAhead();
+if (settings.template) {
+  await pod.volumes.mountAhead();
+  await sys.run(pod.layers.mapSlots());
+}
 await serve(pod, version, log);
 if (execs !== undefined) {
   pod.prepared = new PreparedContainers(pod, log);

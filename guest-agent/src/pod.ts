@@ -110,7 +110,7 @@ export class Pod {
     }
   }
 
-  /** Found by its name in /sys: in the template the disk itself must not be touched. */
+  /** Found by its name in /sys: in the template nothing of the disk itself must be read. */
   get layers(): LayerTable {
     this.#layers ??= new LayerTable(
       this.settings.disks?.layers ?? findDisk('layers'),
@@ -135,7 +135,8 @@ function rangeText(range: UserNamespace['uids']): string {
   return `${range?.hostId ?? 0}:${range?.length ?? 0}`;
 }
 
-function readConfigured(path: string): ConfiguredPod | undefined {
+/** Undefined when there is no such file. */
+export function readConfigured(path: string): ConfiguredPod | undefined {
   try {
     return JSON.parse(readFileSync(path, 'utf8')) as ConfiguredPod;
   } catch (caught) {

@@ -7,7 +7,15 @@ import { afterEach, beforeEach, test } from 'node:test';
 import { sleep } from '../../src/base/deadline.ts';
 import { u32, u64 } from '../helpers/fields.ts';
 import { type FuseClient, op, rootNode } from '../helpers/fuse-client.ts';
-import { failed, restingProcess, type SharedFolder, type ShareScene, servingProcess, share, shareScene } from '../helpers/share.ts';
+import {
+  failed,
+  restingProcess,
+  type SharedFolder,
+  type ShareScene,
+  servingProcess,
+  share,
+  shareScene,
+} from '../helpers/share.ts';
 
 const inputOutputError = 5;
 let scene: ShareScene;

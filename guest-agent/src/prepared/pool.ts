@@ -2,16 +2,15 @@
  * Containers that the OCI runtime made before anybody asked: in the template, so that every clone
  * has them. Their first process is husk-exec, waiting; nothing of a tenant's is in them.
  */
-import { once } from 'node:events';
 import { statSync, writeFileSync, writeSync } from 'node:fs';
 import { chmod, copyFile, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
-import { withDeadline } from '../../../src/base/deadline.ts';
 import { describeError, HuskError } from '../../../src/base/errors.ts';
 import type { Log } from '../../../src/base/log.ts';
 import { op, type SysOp } from '../../../src/guest/sys-batch.ts';
 import { allCapabilities, defaultCapabilities } from '../../../src/oci/capabilities.ts';
 import type { OciSpec } from '../../../src/oci/runtime-spec.ts';
 import { defaultSeccompProfile } from '../../../src/oci/seccomp.ts';
+import { ExecCgroups } from '../cgroup.ts';
 import { type Created, once as closing } from '../created.ts';
 import { type ExecTarget, encodeStage } from '../exec-request.ts';
 import { closeWriters, type OpenFifo } from '../fifos.ts';
@@ -124,9 +123,8 @@ export class PreparedContainers {
   }
 
   async #rehearse(): Promise<void> {
-    this.#ready.push(await this.#prepare());
     try {
-      await rehearse(this.#pod, this.#log);
+      await rehearse(this.#pod, this.#log, async () => void this.#ready.push(await this.#prepare()));
       this.#log.info({}, 'rehearsed');
     } catch (caught) {
       // The clones will only be slower.
@@ -169,6 +167,7 @@ export class PreparedContainers {
       const ended = exit.then(() => undefined);
       await runtime.start(id, folder, ended);
       const cgroup = `${settings.cgroupRoot}${spec.linux.cgroupsPath}`;
+      new ExecCgroups(cgroup).take();
       return { target, exit, fifos: outputs, release: closing(control), cgroup, bundle: folder, control };
     } finally {
       closeWriters(outputs);
@@ -223,18 +222,33 @@ function kindOf(source: string): 'dir' | 'file' {
   return statSync(source).isDirectory() ? 'dir' : 'file';
 }
 
+/** Neither an AbortSignal nor a race of promises: each is much code, and a clone would run it here for the first time. */
+function firstBytes(output: OpenFifo['output']): Promise<Buffer> {
+  const { promise, resolve, reject } = Promise.withResolvers<Buffer>();
+  const settle = (outcome: Buffer | HuskError): void => {
+    clearTimeout(timer);
+    output.off('close', gone);
+    output.off('data', settle);
+    if (outcome instanceof HuskError) reject(outcome);
+    else resolve(outcome);
+  };
+  const gone = (): void => settle(new HuskError('unavailable', 'prepared container: ended without an answer'));
+  const late = (): void =>
+    settle(new HuskError('deadline-exceeded', `prepared container: no answer within ${readyMs} ms`));
+  const timer = setTimeout(late, readyMs);
+  output.once('close', gone);
+  output.once('data', settle);
+  output.resume();
+  return promise;
+}
+
 /** Sends the request and waits for the one line of the answer. */
 async function stage({ control, fifos }: Prepared, request: Buffer): Promise<void> {
   const [out] = fifos;
   if (out === undefined) throw new HuskError('internal', 'stage a container: no output');
   writeSync(control, request);
-  const [answer] = (await withDeadline('prepared container', readyMs, undefined, async (signal) => {
-    const data = once(out.output, 'data', { signal });
-    out.output.resume();
-    return await data;
-  })) as [Buffer];
+  const text = (await firstBytes(out.output)).toString('utf8');
   out.output.pause();
-  const text = answer.toString('utf8');
   if (text === 'ready\n') return;
   const why = `runc create failed: unable to start container process: ${text}`;
   throw new HuskError('unknown', `OCI runtime create: exit code 1: ${why}`, { stage: 'oci-runtime' });

@@ -1,8 +1,9 @@
+import { basename } from 'node:path';
 import type { ServerWritableStream } from '@grpc/grpc-js';
 import { HuskError } from '../../../src/base/errors.ts';
 import type { ExecMessage, ExecRequest } from '../../../src/gen/agent/v1/agent.ts';
 import { execProcess } from '../../../src/oci/complete-spec.ts';
-import { dropCgroup, killCgroup, makeCgroup } from '../cgroup.ts';
+import { killCgroup } from '../cgroup.ts';
 import type { Container } from '../container.ts';
 import type { ExecWish } from '../exec-request.ts';
 import type { ProcessExit } from '../exits.ts';
@@ -22,11 +23,9 @@ const maxTimerMs = 2 ** 31 - 1;
  */
 export async function exec(pod: Pod, call: Call): Promise<void> {
   const container = checkRequest(pod, call.request);
-  const name = `exec-${container.nextExec()}`;
-  const cgroup = `${container.parts.cgroup}/${name}`;
-  const files = `${container.parts.folder}/${name}`;
+  const cgroup = container.execCgroups.take();
+  const files = `${container.parts.folder}/${basename(cgroup)}`;
   const timeoutMs = Math.min(Number(call.request.timeoutMs), maxTimerMs);
-  makeCgroup(cgroup);
   const kill = (): void => void killCgroup(cgroup);
   call.on('cancelled', kill);
   let timer: NodeJS.Timeout | undefined;
@@ -58,7 +57,7 @@ export async function exec(pod: Pod, call: Call): Promise<void> {
     clearTimeout(timer);
     // grpc-js tells every end of a call as a cancellation too: what runs on is not to be killed by it.
     call.off('cancelled', kill);
-    dropCgroup(cgroup);
+    container.execCgroups.give(cgroup);
   }
 }
 

@@ -1,9 +1,10 @@
 import { closeSync, constants, openSync, rmSync, unlinkSync } from 'node:fs';
+import { basename } from 'node:path';
 import { HuskError } from '../../../src/base/errors.ts';
 import { type UndoStack, undoing } from '../../../src/base/undo.ts';
 import type { StreamExecRequest, StreamExecResponse, StreamRef } from '../../../src/gen/agent/v1/agent.ts';
 import { execProcess } from '../../../src/oci/complete-spec.ts';
-import { dropCgroup, killCgroup, makeCgroup } from '../cgroup.ts';
+import { killCgroup } from '../cgroup.ts';
 import type { Container } from '../container.ts';
 import type { ExecWish } from '../exec-request.ts';
 import type { ProcessExit } from '../exits.ts';
@@ -24,12 +25,15 @@ interface Started {
  */
 export async function streamExec(pod: Pod, request: StreamExecRequest): Promise<StreamExecResponse> {
   const { container, stream } = check(pod, request);
-  const name = `exec-${container.nextExec()}`;
-  const cgroup = `${container.parts.cgroup}/${name}`;
-  makeCgroup(cgroup);
+  const cgroup = container.execCgroups.take();
   try {
     const process = execProcess(container.parts.target.spec, request.command, request.tty);
-    const plan = { container, stream, files: `${container.parts.folder}/${name}`, wish: { process, cgroup } };
+    const plan = {
+      container,
+      stream,
+      files: `${container.parts.folder}/${basename(cgroup)}`,
+      wish: { process, cgroup },
+    };
     const { handle, exit } = await undoing((undo) => {
       undo.add('processes', () => void killCgroup(cgroup));
       return request.tty ? startOnTerminal(pod, plan, undo) : startOnFifos(pod, plan, request, undo);
@@ -39,7 +43,7 @@ export async function streamExec(pod: Pod, request: StreamExecRequest): Promise<
     handle.close();
     return { exitCode };
   } finally {
-    dropCgroup(cgroup);
+    container.execCgroups.give(cgroup);
   }
 }
 

@@ -1,5 +1,6 @@
 /** Where layers lie on the layers disk, and the VMDK descriptor that joins their files. Pure. */
 import { HuskError } from '../../base/errors.ts';
+import { slotBytes, slotCount, slotsEndBytes } from '../../guest/layer-slots.ts';
 import type { LayerFile, LayerRange } from '../hypervisor.ts';
 import { diskCapacityBytes } from './argv.ts';
 
@@ -17,14 +18,16 @@ export interface PlacedLayer extends LayerRange {
 }
 
 /**
- * Places for layers that are not on the disk yet, after those that are.
+ * Places for layers that are not on the disk yet: a slot that the guest has mapped already, else after all others.
  * @throws HuskError `invalid-argument` for a bad size, `resource-exhausted` when the disk is full
  */
 export function placeLayers(
   present: readonly PlacedLayer[],
   wanted: readonly LayerFile[],
 ): { readonly file: LayerFile; readonly range: LayerRange }[] {
-  let end = Math.max(0, ...present.map((layer) => layer.offsetBytes + layer.sizeBytes));
+  let end = Math.max(slotsEndBytes, ...present.map(endOf));
+  const inSlots = present.filter(({ offsetBytes }) => offsetBytes < slotsEndBytes);
+  let slot = Math.ceil(Math.max(0, ...inSlots.map(endOf)) / slotBytes);
   const known = new Set(present.map((layer) => layer.path));
   const placed: { file: LayerFile; range: LayerRange }[] = [];
   for (const file of wanted) {
@@ -36,8 +39,10 @@ export function placeLayers(
         `attach layer "${file.path}": ${file.sizeBytes} bytes, want whole sectors`,
       );
     }
-    const offsetBytes = Math.ceil(end / layerAlignBytes) * layerAlignBytes;
-    end = offsetBytes + file.sizeBytes;
+    const fits = slot < slotCount && file.sizeBytes <= slotBytes;
+    const offsetBytes = fits ? slot * slotBytes : Math.ceil(end / layerAlignBytes) * layerAlignBytes;
+    if (fits) slot += 1;
+    else end = offsetBytes + file.sizeBytes;
     placed.push({ file, range: { offsetBytes, sizeBytes: file.sizeBytes } });
   }
   if (known.size > maxLayers || end > diskCapacityBytes - layerAlignBytes) {
@@ -49,11 +54,15 @@ export function placeLayers(
   return placed;
 }
 
+function endOf({ offsetBytes, sizeBytes }: LayerRange): number {
+  return offsetBytes + sizeBytes;
+}
+
 /**
  * A VMDK descriptor of flat extents (the only concatenation that QEMU's block layer has), holes
  * and the rest of the terabyte filled from a sparse file of zeros.
  *
- * @param layers in the order of their offsets
+ * @param layers in any order
  */
 export function vmdkDescriptor(layers: readonly PlacedLayer[], zeroSet: number): string {
   const extents: string[] = [];
@@ -62,7 +71,7 @@ export function vmdkDescriptor(layers: readonly PlacedLayer[], zeroSet: number):
     if (until > at) extents.push(`RW ${(until - at) / sectorBytes} FLAT "/dev/fdset/${set}" 0`);
     at = Math.max(at, until);
   };
-  for (const layer of layers) {
+  for (const layer of layers.toSorted((a, b) => a.offsetBytes - b.offsetBytes)) {
     extent(layer.offsetBytes, zeroSet);
     extent(layer.offsetBytes + layer.sizeBytes, layer.set);
   }
