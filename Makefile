@@ -23,7 +23,8 @@ LDFLAGS := -static
 # A program is one file, or the folder that stands here with its name.
 C_SOURCES := $(wildcard guest-agent/c/*.c src/jail/c/*.c src/native/c/*.c src/network/c/*.c)
 C_HEADERS := $(wildcard guest-agent/c/*.h src/jail/c/*.h src/native/c/*.h)
-C_FOLDERS := exec=guest-agent/c/exec jail=src/jail/c/jail share=src/volumes/c streams=guest-agent/c/streams sys=guest-agent/c/sys
+C_FOLDERS := exec=guest-agent/c/exec jail=src/jail/c/jail relay=guest-agent/c/relay share=src/volumes/c streams=guest-agent/c/streams \
+	sys=guest-agent/c/sys
 C_PROGRAMS := $(patsubst %.c,build/bin/husk-%,$(notdir $(C_SOURCES))) \
 	$(foreach each,$(C_FOLDERS),build/bin/husk-$(firstword $(subst =, ,$(each))))
 

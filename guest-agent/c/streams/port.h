@@ -1,7 +1,7 @@
 /*
  * The host's end of husk-streams: one byte channel, its handshake, and the frames on it.
  *
- * A session of the channel starts as the relay's does (relay.c): SYNC, ECHO, GO, each with a nonce.
+ * A session of the channel starts as the relay's does (relay/frames.c): SYNC, ECHO, GO, each with a nonce.
  * Then frames follow, numbers little-endian:
  *
  *   stream u32, type u8, channel u8, zero u16, length u32, payload[length]

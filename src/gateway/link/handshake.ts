@@ -6,7 +6,7 @@
  * Every frame has 43 bytes of ASCII: a word of ten, the nonce in 32 hex digits, a newline.
  * The nonce begins with the link's key: what a tenant makes a session carry can look like a SYNC,
  * but cannot hold the key, and the relay takes it for what it is.
- * guest-agent/c/relay.c is the other side.
+ * guest-agent/c/relay is the other side.
  */
 import { HuskError } from '../../base/errors.ts';
 
