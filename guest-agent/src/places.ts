@@ -53,7 +53,7 @@ export function podPlaces(settings: Settings): PodPaths {
     volumesFolder: `${stateDir}/v`,
     shiftedFolder: `${stateDir}/data/shifted`,
     subPathsFolder: `${stateDir}/sub`,
-    shareFolder: `${stateDir}/share`,
+    shareFolder: settings.shareFolder ?? `${stateDir}/share`,
   };
 }
 

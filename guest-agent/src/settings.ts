@@ -24,6 +24,8 @@ export interface Settings {
   readonly cgroupRoot: string;
   /** Folder of the guest's own /etc files that change: hostname, machine-id, resolv.conf. */
   readonly etcDir: string;
+  /** Where the file server is mounted, in place of `share` in `stateDir`: of a pod that is only rehearsed. */
+  readonly shareFolder?: string | undefined;
   /** The VM is to become a template: what takes time is done now. */
   readonly template: boolean;
   /** The block device; by default found by its virtio serial `layers`. */

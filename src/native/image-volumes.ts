@@ -96,5 +96,6 @@ async function subPathOf({ imageSubPath, containerPath }: Mount, root: string): 
   throw new HuskError(
     'failed-precondition',
     `ImageVolumeMountFailed: mount "${containerPath.slice(0, 200)}": sub-path "${imageSubPath.slice(0, 200)}": no such file or folder in the image`,
+    { hint: 'name a file or folder that the image has, relative to its root, as the sub-path' },
   );
 }

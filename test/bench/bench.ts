@@ -44,6 +44,11 @@ export interface PodWish {
     readonly containerPath: string;
     readonly readonly?: boolean;
   }[];
+  readonly devices?: readonly {
+    readonly hostPath: string;
+    readonly containerPath: string;
+    readonly permissions: string;
+  }[];
   /** In place of one of its own. */
   readonly uid?: string;
 }
@@ -86,6 +91,7 @@ export async function startPod(subject: Subject, wish: PodWish, signal: AbortSig
     command: ['/bin/sleep', String(sleepSeconds)],
     logPath: `${config.metadata?.name}.log`,
     mounts: wish.mounts ?? [],
+    devices: wish.devices ?? [],
     linux,
   };
   const created = await timed(() =>

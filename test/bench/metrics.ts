@@ -7,7 +7,7 @@ export type Judge =
   /** Median of husk over median of the peer. */
   | { readonly kind: 'ratio'; readonly peer: string; readonly better: 'lower' | 'higher' }
   /** Median of husk itself. */
-  | { readonly kind: 'value'; readonly peer: string; readonly better: 'lower' };
+  | { readonly kind: 'value'; readonly peer: string; readonly better: 'lower' | 'higher' };
 
 export interface Metric {
   readonly id: string;

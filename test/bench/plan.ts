@@ -36,7 +36,16 @@ export interface Plan {
     readonly slow: number;
     readonly slowMs: number;
   };
-  readonly volumes: { readonly mib: number; readonly files: number; readonly rounds: number };
+  readonly volumes: {
+    readonly mib: number;
+    /** Of each kind at random places. */
+    readonly operations: number;
+    /** Small files, in the first round alone: they take long. */
+    readonly files: number;
+    readonly rounds: number;
+    /** Pods of each kind in each round, for what a volume adds to a start. */
+    readonly starts: number;
+  };
   readonly critest: { readonly samples: number };
   /** How long the machine is looked at before the run. */
   readonly calmMs: number;
@@ -55,7 +64,7 @@ const plans: Readonly<Record<Plan['name'], Omit<Plan, 'name' | 'sections'>>> = {
     scale: { pods: 100, idleMs: 60_000, reads: 50 },
     pull: { layers: 10, layerMb: 50, rounds: 3 },
     streams: { megabytes: 400, rounds: 3, execs: 10, slow: 100, slowMs: 5_000 },
-    volumes: { mib: 128, files: 500, rounds: 3 },
+    volumes: { mib: 128, operations: 500, files: 10_000, rounds: 2, starts: 7 },
     critest: { samples: 10 },
     calmMs: 5_000,
     settle: true,
@@ -69,7 +78,7 @@ const plans: Readonly<Record<Plan['name'], Omit<Plan, 'name' | 'sections'>>> = {
     scale: { pods: 12, idleMs: 8_000, reads: 20 },
     pull: { layers: 10, layerMb: 5, rounds: 1 },
     streams: { megabytes: 64, rounds: 2, execs: 3, slow: 20, slowMs: 2_000 },
-    volumes: { mib: 32, files: 100, rounds: 1 },
+    volumes: { mib: 32, operations: 100, files: 500, rounds: 1, starts: 3 },
     critest: { samples: 2 },
     calmMs: 2_000,
     settle: true,
@@ -83,7 +92,7 @@ const plans: Readonly<Record<Plan['name'], Omit<Plan, 'name' | 'sections'>>> = {
     scale: { pods: 2, idleMs: 500, reads: 2 },
     pull: { layers: 2, layerMb: 1, rounds: 1 },
     streams: { megabytes: 2, rounds: 1, execs: 1, slow: 2, slowMs: 200 },
-    volumes: { mib: 1, files: 10, rounds: 1 },
+    volumes: { mib: 1, operations: 10, files: 10, rounds: 1, starts: 1 },
     critest: { samples: 1 },
     calmMs: 600,
     settle: false,

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { fileWork, volumeMetrics } from './volume-metrics.ts';
+import { diskRead, fileWork, volumeMetrics } from './volume-metrics.ts';
 
 const lines = [
   'write 256 32000000 2.0',
@@ -20,8 +20,27 @@ test('figures are rates, of bytes or of operations', () => {
   assert.equal(found.get('random-read'), 200);
   assert.equal(found.get('create'), 100);
   assert.equal(found.size, 8);
-  // Four places with nine kinds of work each, and three pods that start.
-  assert.equal(volumeMetrics.length, 39);
+  assert.equal(fileWork(`${lines.slice(0, 5).join('\n')}\n`).length, 4, 'without small files');
+  assert.equal(diskRead('disk-read 256 32000000 0.5\n'), 64);
+  assert.throws(() => diskRead('read 256 32000000 0.5\n'), /file-work said/);
+  // Four places with nine kinds of work each, a raw disk, three pods that start, and what volumes add.
+  assert.equal(volumeMetrics.length, 43);
+});
+
+test('what is promised of live sharing, of starts and of the root file system has a target', () => {
+  const targets = volumeMetrics.flatMap(({ id, target, judge }) =>
+    target === undefined ? [] : [[id, judge.better, target]],
+  );
+  const small = ['create', 'stat', 'open-read', 'unlink'];
+  assert.deepEqual(targets, [
+    ...['empty-dir', 'host-path'].flatMap((place) => [
+      ...['write', 'read'].map((work) => [`volume-${place}-${work}`, 'higher', 50]),
+      ...small.map((work) => [`volume-${place}-${work}`, 'higher', 1000]),
+    ]),
+    ['volume-rootfs-of-raw', 'higher', 0.7],
+    ['volume-adds-copied', 'lower', 60],
+    ['volume-adds-live', 'lower', 60],
+  ]);
 });
 
 test('an output that is not whole is refused', () => {

@@ -7,6 +7,7 @@ import { volumePlaces } from './volume-metrics.ts';
 
 const assigned = '/run/kata-containers/shared/direct-volumes';
 const diskBytes = '2G';
+const mebibyte = 1024 * 1024;
 const toolMs = 60_000;
 
 export interface BenchMount {
@@ -30,11 +31,29 @@ export async function makePlaces(folder: string, inGuest: boolean, undo: UndoSta
   return mounts;
 }
 
+export interface BenchDevice {
+  readonly hostPath: string;
+  readonly containerPath: string;
+  readonly permissions: string;
+}
+
+/** A disk with nothing but bytes on it, all of them there: what the machine's disks can do at best. */
+export async function makeRawDisk(folder: string, mib: number, undo: UndoStack): Promise<BenchDevice> {
+  const file = join(folder, 'raw.img');
+  await writeFile(file, Buffer.alloc(mib * mebibyte, 'x'));
+  return { hostPath: await attach(file, undo), containerPath: '/dev/raw', permissions: 'r' };
+}
+
+async function attach(file: string, undo: UndoStack): Promise<string> {
+  const device = (await run('losetup', ['-f', '--show', file], { timeoutMs: toolMs })).trim();
+  undo.add('loop device', async () => void (await run('losetup', ['-d', device], { timeoutMs: toolMs })));
+  return device;
+}
+
 async function makeDisk(hostPath: string, inGuest: boolean, undo: UndoStack): Promise<void> {
   const file = `${hostPath}.img`;
   await run('truncate', ['-s', diskBytes, file], { timeoutMs: toolMs });
-  const device = (await run('losetup', ['-f', '--show', file], { timeoutMs: toolMs })).trim();
-  undo.add('loop device', async () => void (await run('losetup', ['-d', device], { timeoutMs: toolMs })));
+  const device = await attach(file, undo);
   await run('mkfs.ext4', ['-q', device], { timeoutMs: toolMs });
   if (!inGuest) {
     await run('mount', [device, hostPath], { timeoutMs: toolMs });

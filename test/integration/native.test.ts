@@ -247,7 +247,7 @@ test('image volumes: an image, a folder and a file of it, read-only; also after 
   const missing = shell(bench.image, 'true', { mounts: [volume('/image', 'no/such')] });
   await assert.rejects(startContainer(bench.daemon, pod, missing), {
     code: 9,
-    message: /ImageVolumeMountFailed: mount "\/image": sub-path "no\/such"/,
+    message: /ImageVolumeMountFailed: mount "\/image": sub-path "no\/such".*\(next step: name a file or folder/,
   });
   await bench.removePod(pod.id);
   assert.deepEqual(bench.holdings(), []);

@@ -120,6 +120,11 @@ test('a configMap, a secret, /etc/hosts and emptyDirs look as on a node', async 
   assert.match(saidToo, /^hello\nthere\nz\n.* 8 .*\n[^]*No space left/);
   const { status } = await daemon.cri.containerStatus({ containerId: id, verbose: false });
   assert.equal(status?.mounts.at(-1)?.image?.imageRef, status?.imageRef);
+  const missing = [{ containerPath: '/image', image: { image }, imageSubPath: 'no/such', readonly: true }];
+  await assert.rejects(startContainer(daemon, pod, shell(image, 'true', { mounts: missing })), {
+    code: 9,
+    message: /ImageVolumeMountFailed: mount "\/image": sub-path "no\/such".*\(next step: name a file or folder/,
+  });
   await daemon.cri.stopPodSandbox({ podSandboxId: pod.id });
   await daemon.cri.removePodSandbox({ podSandboxId: pod.id });
 });

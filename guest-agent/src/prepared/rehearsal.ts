@@ -21,6 +21,8 @@ import { preparedSpec } from './plan.ts';
 /** As long as any: longer texts are read by another function. */
 const id = '0'.repeat(64);
 const program = '/bin/busybox';
+/** The name that a pod's first emptyDir has. */
+const shared = 'p0';
 /** Longer than any of the timers that are started with a container's or an exec's end. */
 const quietMs = 2_500;
 /** V8 notes what comes by at a place in the code after some rounds only; the first ones also find the shapes of objects. */
@@ -34,26 +36,30 @@ const rounds = 3;
  */
 export async function rehearse(real: Pod, log: Log, prepare: () => Promise<void>): Promise<void> {
   // One of its own, so that nobody hears of its container.
-  const socketPath = `${real.settings.stateDir}/rehearsal.sock`;
+  const { stateDir } = real.settings;
+  const own = { socketPath: `${stateDir}/rehearsal.sock`, shareFolder: `${stateDir}/rehearsal` };
   const configured = { resolvConf: true, sharedPid: false };
   const { settings, sys, exits, fifos, runtime } = real;
-  const pod = new Pod({ settings: { ...settings, socketPath }, sys, exits, fifos, runtime, log }, configured);
+  const pod = new Pod({ settings: { ...settings, ...own }, sys, exits, fifos, runtime, log }, configured);
   pod.prepared = real.prepared;
+  // Its own file server would not answer yet: a folder stands for it.
+  pod.volumes.expectFileServer();
   const { upper, written } = containerPlaces(pod.settings, id);
-  const { hostnameFile, resolvConfFile, bootIdFile, shmFolder } = podPlaces(pod.settings);
+  const { hostnameFile, resolvConfFile, bootIdFile, shmFolder, volumesFolder } = podPlaces(pod.settings);
+  const shareFolder = `${own.shareFolder}/${shared}`;
   const files = [hostnameFile, resolvConfFile, bootIdFile];
   const server = await serve(pod, 'none', log);
-  const client = await OwnClient.connect(socketPath);
+  const client = await OwnClient.connect(own.socketPath);
   try {
     for (const file of files) writeFileSync(file, '\n');
     planLayers();
     client.begin(AgentService.events, { kind: { $case: 'resume', value: { containers: [] } } });
     for (let round = 0; round < rounds; round += 1) {
       await prepare();
-      for (const path of [`${upper}/bin`, `${upper}/etc`, shmFolder]) mkdirSync(path, { recursive: true });
+      for (const path of [`${upper}/bin`, `${upper}/etc`, shmFolder, shareFolder]) mkdirSync(path, { recursive: true });
       copyFileSync('/usr/bin/busybox', upper + program);
       writeFileSync(`${upper}/etc/passwd`, 'root:x:0:0:root:/root:/bin/sh\n');
-      await calls(client);
+      await calls(client, round);
       await removeContainer(pod, { containerId: id });
     }
     readConfiguredFile(`${settings.stateDir}/rehearsal.json`, configured);
@@ -64,7 +70,8 @@ export async function rehearse(real: Pod, log: Log, prepare: () => Promise<void>
     await removeContainer(pod, { containerId: id });
     await pod.leavings.settled();
     for (const file of files) rmSync(file, { force: true });
-    rmSync(written, { recursive: true, force: true });
+    for (const made of [written, own.shareFolder, ...volumeFolders(volumesFolder)])
+      rmSync(made, { recursive: true, force: true });
     // Timers that it left would run out in every clone, just when that wakes up.
     await sleep(quietMs);
     // What it left is not to be collected in every clone.
@@ -80,9 +87,9 @@ function readConfiguredFile(path: string, configured: ConfiguredPod): void {
   rmSync(path);
 }
 
-async function calls(client: OwnClient): Promise<void> {
+async function calls(client: OwnClient, round: number): Promise<void> {
   await client.call(AgentService.hello, { nonce: Buffer.alloc(16) });
-  await client.call(AgentService.createContainer, wish());
+  await client.call(AgentService.createContainer, wish(round));
   await client.call(AgentService.startContainer, { containerId: id });
   const exec = { containerId: id, command: [program, 'echo'], tty: false, timeoutMs: 60_000n };
   for (let round = 0; round < 2; round += 1) await client.call(AgentService.exec, exec);
@@ -103,12 +110,12 @@ function planLayers(): void {
     table.giveBack(layers);
     const files = [{ path: '/etc/hosts', content: Buffer.alloc(1), mode: 0o644, readonly: true }];
     const user = { user: '0:0', supplementalGroups: [1], strictGroups: false };
-    const whole = CreateContainerRequest.fromPartial({ ...wish(), layers, files, user, tty: true, stdin: true });
+    const whole = CreateContainerRequest.fromPartial({ ...wish(round), layers, files, user, tty: true, stdin: true });
     CreateContainerRequest.decode(CreateContainerRequest.encode(whole).finish());
   }
 }
 
-function wish(): CreateContainerRequest {
+function wish(round: number): CreateContainerRequest {
   const spec = preparedSpec('', `/pod/${id}`, defaultCapabilities);
   const rlimits = [{ type: 'RLIMIT_NOFILE', soft: 1024, hard: 1024 }];
   const process = { ...spec.process, args: [program, 'sleep', '60'], env: ['PATH=/bin'], rlimits, oomScoreAdj: 1 };
@@ -116,5 +123,40 @@ function wish(): CreateContainerRequest {
   const resources = { ...spec.linux.resources, ...limits };
   const linux = { ...spec.linux, resources, seccomp: defaultSeccompProfile(defaultCapabilities) };
   const specJson = Buffer.from(JSON.stringify({ ...spec, process, linux }));
-  return CreateContainerRequest.fromPartial({ containerId: id, specJson, user: { user: '' } });
+  return CreateContainerRequest.fromPartial({ containerId: id, specJson, user: { user: '' }, ...volumes(round) });
+}
+
+/** Of a volume that is copied, and one that is shared; they are new in each round. */
+function volumeIds(round: number): { readonly tree: string; readonly share: string } {
+  return { tree: `a${round}`, share: `b${round}` };
+}
+
+function volumeFolders(folder: string): string[] {
+  return Array.from({ length: rounds }, (_, round) =>
+    Object.values(volumeIds(round)).map((id) => `${folder}/${id}`),
+  ).flat();
+}
+
+/** As a kubelet lays a configMap out, and an emptyDir. */
+function volumes(round: number): Pick<CreateContainerRequest, 'volumes' | 'mounts'> {
+  const ids = volumeIds(round);
+  const owner = { mode: 0o755, uid: 0, gid: 0 };
+  const bytes = (text: string): Buffer => Buffer.from(text);
+  const entries = [
+    { path: bytes(''), kind: { $case: 'folder' as const, value: {} }, ...owner },
+    { path: bytes('..1'), kind: { $case: 'folder' as const, value: {} }, ...owner },
+    { path: bytes('..1/key'), kind: { $case: 'content' as const, value: bytes('value') }, ...owner },
+    { path: bytes('..data'), kind: { $case: 'link' as const, value: bytes('..1') }, ...owner },
+  ];
+  const mount = { subPath: '', recursiveReadonly: false, createSubPath: false, deviceAccess: '' };
+  return {
+    volumes: [
+      { id: ids.tree, kind: { $case: 'tree', value: { entries, more: false } }, idMapped: false },
+      { id: ids.share, kind: { $case: 'share', value: { name: shared } }, idMapped: false },
+    ],
+    mounts: [
+      { ...mount, volumeId: ids.tree, containerPath: '/copied', readonly: true },
+      { ...mount, volumeId: ids.share, containerPath: '/live', readonly: false },
+    ],
+  };
 }

@@ -49,10 +49,14 @@ async function bindSubPath(pod: Pod, mount: VolumeMount, volume: MadeVolume, tar
   try {
     await pod.sys.run([op('bindat', volume.source, mount.subPath, target, mount.createSubPath ? '1' : '0')]);
   } catch (cause) {
-    const what = volume.kind === 'image' ? 'ImageVolumeMountFailed: ' : '';
+    const isImage = volume.kind === 'image';
+    const what = isImage ? 'ImageVolumeMountFailed: ' : '';
     const why = `sub-path "${mount.subPath.slice(0, 200)}": ${describeError(cause)}`;
     throw new HuskError('failed-precondition', `${what}mount "${mount.containerPath.slice(0, 200)}": ${why}`, {
       cause,
+      hint: isImage
+        ? 'name a file or folder that the image has, relative to its root, as the sub-path'
+        : 'look at what stands at the sub-path in the volume: neither links that leave it nor devices are mounted',
     });
   }
 }

@@ -88,6 +88,11 @@ export class Volumes {
   /** Mounts the file server before there is one: done in the template, so that a clone finds it done. */
   async mountAhead(): Promise<void> {
     await mountFileServer(this.#pod, podPlaces(this.#pod.settings).shareFolder, ['ahead']);
+    this.expectFileServer();
+  }
+
+  /** It is mounted. */
+  expectFileServer(): void {
     this.#mountedAhead = true;
   }
 

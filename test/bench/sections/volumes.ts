@@ -6,17 +6,17 @@ import { UndoStack, undoing } from '../../../src/base/undo.ts';
 import { type Bench, inTurns, pull, readyMs, removePod, startPod, timed } from '../bench.ts';
 import { freshImage } from '../images.ts';
 import type { Subject } from '../subjects/subject.ts';
-import { fileWork, volumePlaces, volumesPodUid } from '../volume-metrics.ts';
-import { makePlaces } from '../volume-places.ts';
+import { diskRead, fileWork, volumePlaces, volumesPodUid } from '../volume-metrics.ts';
+import { makePlaces, makeRawDisk } from '../volume-places.ts';
 import { volumeTools } from '../volume-tools.ts';
 
 const execSeconds = 300n;
-/** Pods of each kind for the time that a volume adds to a start. */
-const starts = 5;
 
 interface Work {
   readonly image: string;
   readonly folder: string;
+  /** How many small files; 0: none. */
+  readonly files: number;
 }
 
 /** A pod for each round and subject; within it one place after the other. */
@@ -26,9 +26,10 @@ export async function measureVolumes(bench: Bench): Promise<void> {
   try {
     const image = await freshImage(registry, 'volumes', await volumeTools(repository, folder));
     for (let round = 0; round < plan.volumes.rounds; round += 1) {
+      const files = round === 0 ? plan.volumes.files : 0;
       for (const subject of inTurns(bench, round)) {
         await pull(subject, image);
-        await measurePod(bench, subject, { image, folder: join(folder, `${subject.name}-${round}`) });
+        await measurePod(bench, subject, { image, folder: join(folder, `${subject.name}-${round}`), files });
         await measureStarts(bench, subject, { image, folder: join(folder, `${subject.name}-${round}-starts`) });
         watch.look('volumes');
       }
@@ -38,16 +39,20 @@ export async function measureVolumes(bench: Bench): Promise<void> {
   }
 }
 
-async function measurePod(bench: Bench, subject: Subject, { image, folder }: Work): Promise<void> {
+async function measurePod(bench: Bench, subject: Subject, { image, folder, files }: Work): Promise<void> {
   const undo = new UndoStack();
   try {
     // Only a virtual machine has a kernel of its own for the disk.
     const mounts = await makePlaces(folder, subject.name === 'husk', undo);
-    const pod = await startPod(subject, { image, mounts, uid: volumesPodUid }, bench.signal);
+    const raw = await makeRawDisk(folder, bench.plan.volumes.mib, undo);
+    const pod = await startPod(subject, { image, mounts, devices: [raw], uid: volumesPodUid }, bench.signal);
     undo.add('pod', () => removePod(subject, pod).then(() => undefined));
+    const { containerId } = pod;
     for (const { name, containerPath } of volumePlaces) {
-      await workOnFiles(bench, subject, { name, containerPath, containerId: pod.containerId });
-      await workWithGit(bench, subject, { name, containerPath, containerId: pod.containerId });
+      const place = { name, containerPath, containerId };
+      const figures = await workOnFiles(bench, subject, place, files);
+      if (name === 'rootfs') await compareWithRaw(bench, subject, { containerId, device: raw.containerPath, figures });
+      await workWithGit(bench, subject, place);
     }
   } finally {
     await undo.unwind();
@@ -67,11 +72,30 @@ async function said(subject: Subject, containerId: string, cmd: readonly string[
   return Buffer.from(stdout).toString();
 }
 
-async function workOnFiles({ plan, recorder }: Bench, subject: Subject, place: Place): Promise<void> {
+async function workOnFiles({ plan, recorder }: Bench, subject: Subject, place: Place, files: number): Promise<Figures> {
   const { name, containerPath, containerId } = place;
-  const cmd = ['/bin/file-work', containerPath, String(plan.volumes.mib), String(plan.volumes.files)];
-  for (const { work, figure } of fileWork(await said(subject, containerId, cmd)))
-    recorder.add(`volume-${name}-${work}`, subject.name, figure);
+  const { mib, operations } = plan.volumes;
+  const cmd = ['/bin/file-work', containerPath, ...[mib, operations, files].map(String)];
+  const figures = fileWork(await said(subject, containerId, cmd));
+  for (const { work, figure } of figures) recorder.add(`volume-${name}-${work}`, subject.name, figure);
+  return figures;
+}
+
+type Figures = ReturnType<typeof fileWork>;
+
+interface RawWork {
+  readonly containerId: string;
+  readonly device: string;
+  /** Of the root file system, measured just before. */
+  readonly figures: Figures;
+}
+
+async function compareWithRaw({ plan, recorder }: Bench, subject: Subject, work: RawWork): Promise<void> {
+  const cmd = ['/bin/file-work', 'read', work.device, String(plan.volumes.mib)];
+  const raw = diskRead(await said(subject, work.containerId, cmd));
+  const rootfs = work.figures.find(({ work: name }) => name === 'read')?.figure ?? Number.NaN;
+  recorder.add('volume-raw-read', subject.name, raw);
+  recorder.add('volume-rootfs-of-raw', subject.name, rootfs / raw);
 }
 
 /** The first run reads all files, since the index knows other ones; the second only looks at them. */
@@ -85,19 +109,24 @@ async function workWithGit({ recorder }: Bench, subject: Subject, place: Place):
   recorder.add(`volume-${name}-git-status`, subject.name, ms);
 }
 
-/** Pods without a volume and with one, in turns. */
-async function measureStarts({ recorder, signal }: Bench, subject: Subject, { image, folder }: Work): Promise<void> {
+/** Pods without a volume and with one, in turns: what it adds is the difference within a turn. */
+async function measureStarts(bench: Bench, subject: Subject, { image, folder }: Omit<Work, 'files'>): Promise<void> {
+  const { plan, recorder, signal } = bench;
   const volumes = join(folder, 'pods', volumesPodUid, 'volumes');
   const copied = { hostPath: join(volumes, 'kubernetes.io~configmap/c'), containerPath: '/copied', readonly: true };
   const live = { hostPath: join(volumes, 'kubernetes.io~empty-dir/e'), containerPath: '/live' };
   for (const { hostPath } of [copied, live]) await mkdir(hostPath, { recursive: true });
   await writeFile(join(copied.hostPath, 'key'), 'value');
-  for (let sample = 0; sample < starts; sample += 1) {
+  for (let sample = 0; sample < plan.volumes.starts; sample += 1) {
+    let without = Number.NaN;
     for (const [name, mounts] of Object.entries({ none: [], copied: [copied], live: [live] })) {
       await undoing(async (undo) => {
         const pod = await startPod(subject, { image, mounts, uid: volumesPodUid }, signal);
         undo.add('pod', () => removePod(subject, pod).then(() => undefined));
-        recorder.add(`volume-start-${name}`, subject.name, readyMs(pod));
+        const ms = readyMs(pod);
+        recorder.add(`volume-start-${name}`, subject.name, ms);
+        if (name === 'none') without = ms;
+        else recorder.add(`volume-adds-${name}`, subject.name, ms - without);
         await undo.unwind();
       });
     }
