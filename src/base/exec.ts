@@ -1,8 +1,9 @@
 import { basename } from 'node:path';
 import { execa, type Options, type ResultPromise } from 'execa';
 import { HuskError } from './errors.ts';
-import { noteCpuAtEnd } from './process-usage.ts';
-import { span } from './trace.ts';
+import { noteCpuAtEnd, usageOf } from './process-usage.ts';
+import { ToolThread } from './tool-thread.ts';
+import { annotate, span } from './trace.ts';
 
 /** At most this much of a tool's output is kept; a longer one fails the call. */
 const maxOutputBytes = 16 * 1024 * 1024;
@@ -40,7 +41,14 @@ export async function run(file: string, args: readonly string[], options: RunOpt
     ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
     ...(options.input === undefined ? { stdin: 'ignore' as const } : { input: options.input }),
   };
-  const result = await span(`run ${basename(file)}`, () => observed(execa(file, [...args], execaOptions)));
+  const thread = threads.tools;
+  const result = await span(
+    `run ${basename(file)}`,
+    async (): Promise<Ended> =>
+      thread === undefined
+        ? await observed(execa(file, [...args], execaOptions))
+        : await byThread(thread, { file, args, options, env: execaOptions.env as Record<string, string> }),
+  );
   if (!result.failed) return String(result.stdout ?? '');
   const told = tail(String(result.stderr ?? '')) || tail(String(result.stdout ?? ''));
   const command = [file, ...args].join(' ').slice(0, 400);
@@ -57,6 +65,57 @@ export async function run(file: string, args: readonly string[], options: RunOpt
     ...stage,
     cause: result.cause,
   });
+}
+
+const threads: { tools: ToolThread | undefined } = { tools: undefined };
+
+/** From now on programs are started by a thread of their own: what a daemon wants, and a short-lived command does not. */
+export function startToolThread(): AsyncDisposable {
+  const tools = new ToolThread();
+  threads.tools = tools;
+  return {
+    async [Symbol.asyncDispose]() {
+      threads.tools = undefined;
+      await tools.close();
+    },
+  };
+}
+
+interface Ended {
+  readonly failed: boolean;
+  readonly timedOut: boolean;
+  readonly isCanceled: boolean;
+  readonly stdout?: unknown;
+  readonly stderr?: unknown;
+  readonly code?: string | undefined;
+  readonly cause?: unknown;
+  readonly signal?: string | undefined;
+  readonly exitCode?: number | undefined;
+}
+
+/** The same in the words of execa. */
+async function byThread(
+  thread: ToolThread,
+  {
+    file,
+    args,
+    options,
+    env,
+  }: { file: string; args: readonly string[]; options: RunOptions; env: Record<string, string> },
+): Promise<Ended> {
+  const { timeoutMs, cwd, input, signal } = options;
+  const limits = { timeoutMs, forceMs: forceKillAfterMs, maxBytes: maxOutputBytes };
+  const { ended, stat, ...end } = await thread.run({ file, args, env, cwd, input, ...limits }, signal);
+  if (stat !== '') {
+    const { cpuMs, childrenCpuMs } = usageOf(stat);
+    annotate({ cpuMs: cpuMs + childrenCpuMs });
+  }
+  return {
+    ...end,
+    failed: end.exitCode !== 0 || ended !== '' || end.code !== undefined,
+    timedOut: ended === 'timeout',
+    isCanceled: ended === 'cancelled',
+  };
 }
 
 function observed<T extends Options>(child: ResultPromise<T>): ResultPromise<T> {

@@ -19,12 +19,15 @@ const msPerTick = 10;
 
 /** The usage of a process, or undefined when there is none with the pid. */
 export function processUsage(pid: number): ProcessUsage | undefined {
-  let text: string;
   try {
-    text = readFileSync(`/proc/${pid}/stat`, 'latin1');
+    return usageOf(readFileSync(`/proc/${pid}/stat`, 'latin1'));
   } catch {
     return undefined;
   }
+}
+
+/** The usage in the text of /proc/PID/stat. */
+export function usageOf(text: string): ProcessUsage {
   const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
   const at = (index: number): number => Number(fields[index]);
   return {

@@ -2,6 +2,7 @@
 import { join } from 'node:path';
 import type { AgentEvents } from '../agent/agent.ts';
 import { systemClock } from '../base/clock.ts';
+import { startToolThread } from '../base/exec.ts';
 import type { Failpoints } from '../base/failpoints.ts';
 import type { Log } from '../base/log.ts';
 import { detectCgroups } from '../cgroups/cgroups.ts';
@@ -44,6 +45,7 @@ export interface Daemon {
  */
 export async function composeDaemon(config: Config, log: Log, failpoints: Failpoints): Promise<Daemon> {
   await using closing = new AsyncDisposableStack();
+  closing.use(startToolThread());
   await makeFolders(config);
   const state = closing.adopt(openState(config.rootDirectory, log), (open) => open.close());
   const programs = await placePrograms(config.binDirectory, join(config.rootDirectory, 'programs'), process.execPath);
