@@ -31,6 +31,7 @@ for (const how of ['by the thread', 'by the caller']) {
       await assert.rejects(shell('kill -9 $$'), { kind: 'internal', message: /signal SIGKILL/ });
       const missing = run('/no/such/program', [], { timeoutMs: 1_000 });
       await assert.rejects(missing, { kind: 'not-found' });
+      await assert.rejects(run('true', ['x'.repeat(4 << 20)], { timeoutMs: 1_000 }), { kind: 'internal' });
     });
 
     test('is ended at its deadline and when its caller goes, even when it does not want to', async () => {

@@ -49,8 +49,8 @@ export async function run(file: string, args: readonly string[], options: RunOpt
         ? await observed(execa(file, [...args], execaOptions))
         : await byThread(thread, { file, args, options, env: execaOptions.env as Record<string, string> }),
   );
-  if (!result.failed) return String(result.stdout ?? '');
-  const told = tail(String(result.stderr ?? '')) || tail(String(result.stdout ?? ''));
+  if (!result.failed) return textOf(result.stdout);
+  const told = tail(textOf(result.stderr)) || tail(textOf(result.stdout));
   const command = [file, ...args].join(' ').slice(0, 400);
   const stage = options.stage === undefined ? {} : { stage: options.stage };
   if (result.timedOut) {
@@ -121,6 +121,10 @@ async function byThread(
 function observed<T extends Options>(child: ResultPromise<T>): ResultPromise<T> {
   noteCpuAtEnd(child);
   return child;
+}
+
+function textOf(output: unknown): string {
+  return typeof output === 'string' ? output : '';
 }
 
 function tail(text: string): string {

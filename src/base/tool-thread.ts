@@ -69,7 +69,7 @@ export class ToolThread {
   }
 
   #start(): Worker {
-    const worker = new Worker(`(${threadMain.toString()})()`, { eval: true, name: 'tools' });
+    const worker = new Worker(threadProgram(), { eval: true, name: 'tools' });
     worker.on('message', ({ id, end }: { id: number; end: ToolEnd }) => this.#waiting.get(id)?.resolve(end));
     worker.on('error', (cause) => this.#lost(worker, cause));
     worker.on('exit', () => this.#lost(worker, undefined));
@@ -85,66 +85,97 @@ export class ToolThread {
   }
 }
 
-/** The thread's whole program: its text alone goes there, so it uses nothing from outside. */
+/*
+ * The thread's program: the text of these functions alone goes there, so they use one another and nothing else from outside.
+ */
+const threadProgram = (): string =>
+  `${[collect, statOf, runTool].map(String).join('\n')}\n(${threadMain.toString()})()`;
+
 function threadMain(): void {
   const { parentPort } = process.getBuiltinModule('node:worker_threads');
-  const { spawn } = process.getBuiltinModule('node:child_process');
-  const { readFileSync } = process.getBuiltinModule('node:fs');
   const stops = new Map<number, () => void>();
-
-  const run = (id: number, call: ToolCall): void => {
-    const child = spawn(call.file, [...call.args], {
-      env: { ...call.env },
-      cwd: call.cwd,
-      stdio: [call.input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'],
-    });
-    const outputs: { stdout: Buffer[]; stderr: Buffer[] } = { stdout: [], stderr: [] };
-    let [ended, stat, left]: [ToolEnd['ended'], string, number] = ['', '', call.maxBytes];
-    let force: NodeJS.Timeout | undefined;
-    const stop = (why: ToolEnd['ended']): void => {
-      ended ||= why;
-      child.kill('SIGTERM');
-      force ??= setTimeout(() => child.kill('SIGKILL'), call.forceMs);
-    };
-    const timer = setTimeout(() => stop('timeout'), call.timeoutMs);
-    const settle = (found: Pick<ToolEnd, 'exitCode' | 'signal' | 'code'>): void => {
-      clearTimeout(timer);
-      clearTimeout(force);
-      if (!stops.delete(id)) return;
-      const text = (parts: Buffer[]): string => Buffer.concat(parts).toString();
-      const end: ToolEnd = { ...found, stdout: text(outputs.stdout), stderr: text(outputs.stderr), ended, stat };
-      parentPort?.postMessage({ id, end });
-    };
-    stops.set(id, () => stop('cancelled'));
-    for (const name of ['stdout', 'stderr'] as const)
-      child[name]?.on('data', (bytes: Buffer) => {
-        left -= bytes.length;
-        if (left >= 0) outputs[name].push(bytes);
-        else stop('output');
-      });
-    child.stdout?.once('end', () => {
-      try {
-        stat = readFileSync(`/proc/${child.pid}/stat`, 'latin1');
-      } catch {
-        // It was waited for already.
-      }
-    });
-    // A program that ends without reading its input is judged by how it ended.
-    child.stdin?.on('error', () => undefined);
-    child.stdin?.end(call.input);
-    child.once('error', (error: NodeJS.ErrnoException) => {
-      if (child.pid === undefined) settle({ exitCode: undefined, signal: undefined, code: error.code ?? 'unknown' });
-    });
-    child.once('exit', () => {
-      // What it started may hold its outputs; of a program that was ended nobody waits for more.
-      if (ended !== '') for (const output of [child.stdout, child.stderr]) output?.destroy();
-    });
-    child.once('close', (exitCode, signal) =>
-      settle({ exitCode: exitCode ?? undefined, signal: signal ?? undefined, code: undefined }),
-    );
-  };
   parentPort?.on('message', ({ id, call }: { id: number; call?: ToolCall }) => {
-    if (call === undefined) stops.get(id)?.();
-    else run(id, call);
+    if (call === undefined) {
+      stops.get(id)?.();
+      return;
+    }
+    const tell = (end: ToolEnd): void => {
+      stops.delete(id);
+      parentPort.postMessage({ id, end });
+    };
+    try {
+      stops.set(id, runTool(call, tell));
+    } catch (caught) {
+      // Most of what keeps a program from starting comes later, as an event; E2BIG does not.
+      const { code = 'unknown' } = caught as NodeJS.ErrnoException;
+      tell({ exitCode: undefined, signal: undefined, stdout: '', stderr: '', ended: '', code, stat: '' });
+    }
   });
+}
+
+/** Starts a program. Returns what ends it because its caller has gone. */
+function runTool(call: ToolCall, tell: (end: ToolEnd) => void): () => void {
+  const { spawn } = process.getBuiltinModule('node:child_process');
+  const { file, args, env, cwd, input, timeoutMs, forceMs, maxBytes } = call;
+  const stdio = [input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'] as const;
+  const child = spawn(file, [...args], { env: { ...env }, cwd, stdio: [...stdio] });
+  let ended: ToolEnd['ended'] = '';
+  let force: NodeJS.Timeout | undefined;
+  const stop = (why: ToolEnd['ended']): void => {
+    ended ||= why;
+    child.kill('SIGTERM');
+    force ??= setTimeout(() => child.kill('SIGKILL'), forceMs);
+  };
+  const timer = setTimeout(() => stop('timeout'), timeoutMs);
+  const outputs = collect([child.stdout, child.stderr], maxBytes, () => stop('output'));
+  let stat = '';
+  child.stdout?.once('end', () => (stat = statOf(child.pid)));
+  const settle = (found: Pick<ToolEnd, 'exitCode' | 'signal' | 'code'>): void => {
+    clearTimeout(timer);
+    clearTimeout(force);
+    const [stdout = '', stderr = ''] = outputs.map((parts) => Buffer.concat(parts).toString());
+    tell({ ...found, stdout, stderr, ended, stat });
+  };
+  // A program that ends without reading its input is judged by how it ended.
+  child.stdin?.on('error', () => undefined);
+  child.stdin?.end(input);
+  child.once('error', (error: NodeJS.ErrnoException) => {
+    if (child.pid === undefined) settle({ exitCode: undefined, signal: undefined, code: error.code ?? 'unknown' });
+  });
+  child.once('exit', () => {
+    // What it started may hold its outputs; of a program that was ended nobody waits for more.
+    if (ended !== '') for (const output of [child.stdout, child.stderr]) output?.destroy();
+  });
+  child.once('close', (exitCode, signal) => {
+    if (child.pid !== undefined)
+      settle({ exitCode: exitCode ?? undefined, signal: signal ?? undefined, code: undefined });
+  });
+  return () => stop('cancelled');
+}
+
+/** What comes from the streams, as long as it fits. */
+function collect(
+  streams: readonly (NodeJS.ReadableStream | null)[],
+  maxBytes: number,
+  onTooMuch: () => void,
+): Buffer[][] {
+  let left = maxBytes;
+  return streams.map((stream) => {
+    const parts: Buffer[] = [];
+    stream?.on('data', (bytes: Buffer) => {
+      left -= bytes.length;
+      if (left >= 0) parts.push(bytes);
+      else onTooMuch();
+    });
+    return parts;
+  });
+}
+
+function statOf(pid: number | undefined): string {
+  try {
+    return process.getBuiltinModule('node:fs').readFileSync(`/proc/${pid}/stat`, 'latin1');
+  } catch {
+    // It was waited for already.
+    return '';
+  }
 }

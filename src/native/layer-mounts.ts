@@ -46,15 +46,18 @@ export class LayerMounts {
    */
   take(containerId: string, layers: readonly { readonly path: string }[]): Promise<string[]> {
     return this.#inTurn(async () => {
-      const points: string[] = [];
-      for (const path of onceEach(layers.map((layer) => layer.path))) {
+      const wanted = onceEach(layers.map((layer) => layer.path)).map((path) => {
         const name = layerName(path);
-        const point = join(this.#folder, name);
-        this.#use(name, containerId);
-        if ((await mountsBelow(point)).length === 0) await mountLayer(path, point);
-        points.push(point);
-      }
-      return points;
+        return { path, name, point: join(this.#folder, name) };
+      });
+      for (const { name } of wanted) this.#use(name, containerId);
+      const there = new Set(await mountsBelow(this.#folder));
+      const missing = wanted.filter(({ point }) => !there.has(point));
+      // All at once, and all to their end: what is mounted after an error is given back as well.
+      const mounted = await Promise.allSettled(missing.map(({ path, point }) => mountLayer(path, point)));
+      const failed = mounted.find((result) => result.status === 'rejected');
+      if (failed !== undefined) throw failed.reason;
+      return wanted.map(({ point }) => point);
     });
   }
 
