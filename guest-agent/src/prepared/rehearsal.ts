@@ -4,7 +4,7 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { sleep } from '../../../src/base/deadline.ts';
 import type { Log } from '../../../src/base/log.ts';
-import { AgentService, CreateContainerRequest } from '../../../src/gen/agent/v1/agent.ts';
+import { AgentService, CreateContainerRequest, Volume } from '../../../src/gen/agent/v1/agent.ts';
 import type { ConfiguredPod } from '../../../src/guest/identity.ts';
 import { slotBytes } from '../../../src/guest/layer-slots.ts';
 import { defaultCapabilities } from '../../../src/oci/capabilities.ts';
@@ -40,8 +40,9 @@ export async function rehearse(real: Pod, log: Log, prepare: () => Promise<void>
   const pod = new Pod({ settings: { ...settings, socketPath }, sys, exits, fifos, runtime, log }, configured);
   pod.prepared = real.prepared;
   const { upper, written } = containerPlaces(pod.settings, id);
-  const { hostnameFile, resolvConfFile, bootIdFile, shmFolder } = podPlaces(pod.settings);
+  const { hostnameFile, resolvConfFile, bootIdFile, shmFolder, volumesFolder } = podPlaces(pod.settings);
   const files = [hostnameFile, resolvConfFile, bootIdFile];
+  const volumes = Array.from({ length: rounds }, (_, round) => `${volumesFolder}/${round}`);
   const server = await serve(pod, 'none', log);
   const client = await OwnClient.connect(socketPath);
   try {
@@ -53,7 +54,7 @@ export async function rehearse(real: Pod, log: Log, prepare: () => Promise<void>
       for (const path of [`${upper}/bin`, `${upper}/etc`, shmFolder]) mkdirSync(path, { recursive: true });
       copyFileSync('/usr/bin/busybox', upper + program);
       writeFileSync(`${upper}/etc/passwd`, 'root:x:0:0:root:/root:/bin/sh\n');
-      await calls(client);
+      await calls(client, String(round));
       await removeContainer(pod, { containerId: id });
     }
     readConfiguredFile(`${settings.stateDir}/rehearsal.json`, configured);
@@ -64,7 +65,7 @@ export async function rehearse(real: Pod, log: Log, prepare: () => Promise<void>
     await removeContainer(pod, { containerId: id });
     await pod.leavings.settled();
     for (const file of files) rmSync(file, { force: true });
-    rmSync(written, { recursive: true, force: true });
+    for (const path of [written, ...volumes]) rmSync(path, { recursive: true, force: true });
     // Timers that it left would run out in every clone, just when that wakes up.
     await sleep(quietMs);
     // What it left is not to be collected in every clone.
@@ -80,9 +81,15 @@ function readConfiguredFile(path: string, configured: ConfiguredPod): void {
   rmSync(path);
 }
 
-async function calls(client: OwnClient): Promise<void> {
+async function calls(client: OwnClient, volumeId: string): Promise<void> {
   await client.call(AgentService.hello, { nonce: Buffer.alloc(16) });
-  await client.call(AgentService.createContainer, wish());
+  const mount = { volumeId, containerPath: '/volume', readonly: true };
+  const volume = configMap(volumeId, '1');
+  await client.call(
+    AgentService.createContainer,
+    CreateContainerRequest.fromPartial({ ...wish(), volumes: [volume], mounts: [mount] }),
+  );
+  await client.call(AgentService.putVolume, { volume: configMap(volumeId, '2') });
   await client.call(AgentService.startContainer, { containerId: id });
   const exec = { containerId: id, command: [program, 'echo'], tty: false, timeoutMs: 60_000n };
   for (let round = 0; round < 2; round += 1) await client.call(AgentService.exec, exec);
@@ -90,6 +97,20 @@ async function calls(client: OwnClient): Promise<void> {
   // Asked to end, which its first process does not; then killed, as with its pod.
   await client.call(AgentService.stopContainer, { containerId: id, signal: 'TERM', graceMs: 50n, lastWords: true });
   await client.call(AgentService.removeContainer, { containerId: id });
+}
+
+/** What nearly every pod has: a folder as the kubelet makes it, which becomes another state by the change of one link. */
+function configMap(volumeId: string, state: string): Volume {
+  const text = (value: string): Buffer => Buffer.from(value);
+  const tree = [
+    ['', { $case: 'folder', value: {} }],
+    [`..${state}`, { $case: 'folder', value: {} }],
+    [`..${state}/key`, { $case: 'content', value: text(state) }],
+    ['..data', { $case: 'link', value: text(`..${state}`) }],
+    ['key', { $case: 'link', value: text('..data/key') }],
+  ] as const;
+  const entries = tree.map(([path, kind]) => ({ path: text(path), kind, mode: 0o755 }));
+  return Volume.fromPartial({ id: volumeId, kind: { $case: 'tree', value: { entries } } });
 }
 
 /** The template's layers disk must not be touched: what a container with layers asks for is only put together. */
