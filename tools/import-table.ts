@@ -24,7 +24,7 @@ export const seamFiles: Readonly<Record<string, readonly string[]>> = {
 export const importTable: Readonly<Record<string, FolderRule>> = {
   base: {},
   gen: {},
-  // What both ends of the agent's link must agree on beside proto/: bundled with the agent, used by the gateway.
+  // What guest and host must agree on beside proto/: bundled with the agent, used by the gateway and the hypervisor.
   guest: { all: ['base', 'gen'] },
   pod: { all: ['base', 'gen'] },
   oci: { all: ['base', 'gen', 'pod'] },

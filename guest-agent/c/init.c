@@ -385,10 +385,11 @@ static _Noreturn void supervise(const char *exits, struct child *children, size_
  * Under emulation machine code that runs for the first time in a clone costs more than what it does:
  * QEMU translates it. The interpreter's code is small and the same for every function, compiled
  * functions are each their own, so only what runs very often is compiled, and nothing is thrown away that
- * would have to be compiled anew (docs/adr/0060).
+ * would have to be compiled anew. V8's parser, its notes of objects' shapes and its collector have their
+ * turn in the template: docs/adr/0060.
  */
 static char *emulated_agent[] = { LIBRARY "node", "--no-sparkplug", "--no-flush-bytecode", "--no-memory-reducer",
-	"--regexp-interpret-all", "--min-semi-space-size=4", "--no-minor-gc-task", "--no-lazy-feedback-allocation",
+	"--regexp-interpret-all", "--min-semi-space-size=4", "--no-minor-gc-task", "--no-lazy-feedback-allocation", "--no-lazy",
 	"--invocation-count-for-maglev=20000", "--invocation-count-for-maglev-osr=20000",
 	"--invocation-count-for-turbofan=60000", "--invocation-count-for-osr=10000",
 	"--invocation-count-for-early-optimization=20000", LIBRARY "agent.mjs", NULL };

@@ -37,7 +37,7 @@ export function oomKills(events: string): number {
 
 /**
  * The cgroups that a container's execs run in, one each at a time. They are used again and go with their container:
- * to make one and to take it away is a third of what an exec costs under emulation.
+ * to make one and to take it away costs much under emulation (docs/adr/0071).
  */
 export class ExecCgroups {
   readonly #parent: string;

@@ -18,6 +18,7 @@ import { LookTurns, podUse } from './pod-use.ts';
 import { recoverPod } from './sandbox-recover.ts';
 import { startPod } from './sandbox-run.ts';
 import { removePod, stopPod } from './sandbox-teardown.ts';
+import { Turns } from './turns.ts';
 import { vmEvents } from './vm-events.ts';
 
 /** CRI: each stream of ExecSync is cut at 16 MiB. */
@@ -36,6 +37,7 @@ export class VmRuntime implements PodRuntime {
   /** Pods that were stopped to the end: CRI stops again on removal, and a second DEL of all plugins is dear. */
   readonly #stopped = new Set<string>();
   readonly #looks = new LookTurns();
+  readonly #turns = new Turns();
 
   constructor(options: VmRuntimeOptions) {
     this.#options = options;
@@ -50,7 +52,7 @@ export class VmRuntime implements PodRuntime {
     config: PodSandboxConfig,
     signal: AbortSignal,
   ): Promise<Pick<SandboxStatus, 'ips' | 'runtimeState' | 'timeline'>> {
-    const started = startPod({ options: this.#options, record, config, signal });
+    const started = this.#turns.take(signal, () => startPod({ options: this.#options, record, config, signal }));
     const { pod, status, timeline } = await this.#adopt(record.id, started);
     this.#watch(record.id, pod);
     void this.#stampFirstAnswer(record.id, pod, timeline);
@@ -103,7 +105,8 @@ export class VmRuntime implements PodRuntime {
   ): Promise<Pick<ContainerStatusRecord, 'user'>> {
     const pod = await this.#need(sandbox.id);
     const sandboxConfig = PodSandboxConfig.decode(Buffer.from(sandbox.configBase64, 'base64'));
-    return createContainer({ options: this.#options, pod, sandbox, container, sandboxConfig, ...wish, signal });
+    const input = { options: this.#options, pod, sandbox, container, sandboxConfig, ...wish, signal };
+    return this.#turns.take(signal, () => createContainer(input));
   }
 
   async startContainer(

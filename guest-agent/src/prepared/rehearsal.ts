@@ -4,7 +4,7 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { sleep } from '../../../src/base/deadline.ts';
 import type { Log } from '../../../src/base/log.ts';
-import { AgentService, CreateContainerRequest } from '../../../src/gen/agent/v1/agent.ts';
+import { AgentService, CreateContainerRequest, Volume } from '../../../src/gen/agent/v1/agent.ts';
 import type { ConfiguredPod } from '../../../src/guest/identity.ts';
 import { slotBytes } from '../../../src/guest/layer-slots.ts';
 import { defaultCapabilities } from '../../../src/oci/capabilities.ts';
@@ -90,6 +90,7 @@ function readConfiguredFile(path: string, configured: ConfiguredPod): void {
 async function calls(client: OwnClient, round: number): Promise<void> {
   await client.call(AgentService.hello, { nonce: Buffer.alloc(16) });
   await client.call(AgentService.createContainer, wish(round));
+  await client.call(AgentService.putVolume, { volume: configMap(volumeIds(round).tree, '2') });
   await client.call(AgentService.startContainer, { containerId: id });
   const exec = { containerId: id, command: [program, 'echo'], tty: false, timeoutMs: 60_000n };
   for (let round = 0; round < 2; round += 1) await client.call(AgentService.exec, exec);
@@ -137,21 +138,13 @@ function volumeFolders(folder: string): string[] {
   ).flat();
 }
 
-/** As a kubelet lays a configMap out, and an emptyDir. */
+/** A configMap, and an emptyDir. */
 function volumes(round: number): Pick<CreateContainerRequest, 'volumes' | 'mounts'> {
   const ids = volumeIds(round);
-  const owner = { mode: 0o755, uid: 0, gid: 0 };
-  const bytes = (text: string): Buffer => Buffer.from(text);
-  const entries = [
-    { path: bytes(''), kind: { $case: 'folder' as const, value: {} }, ...owner },
-    { path: bytes('..1'), kind: { $case: 'folder' as const, value: {} }, ...owner },
-    { path: bytes('..1/key'), kind: { $case: 'content' as const, value: bytes('value') }, ...owner },
-    { path: bytes('..data'), kind: { $case: 'link' as const, value: bytes('..1') }, ...owner },
-  ];
   const mount = { subPath: '', recursiveReadonly: false, createSubPath: false, deviceAccess: '' };
   return {
     volumes: [
-      { id: ids.tree, kind: { $case: 'tree', value: { entries, more: false } }, idMapped: false },
+      configMap(ids.tree, '1'),
       { id: ids.share, kind: { $case: 'share', value: { name: shared } }, idMapped: false },
     ],
     mounts: [
@@ -159,4 +152,18 @@ function volumes(round: number): Pick<CreateContainerRequest, 'volumes' | 'mount
       { ...mount, volumeId: ids.share, containerPath: '/live', readonly: false },
     ],
   };
+}
+
+/** What nearly every pod has: a folder as the kubelet makes it, which becomes another state by the change of one link. */
+function configMap(volumeId: string, state: string): Volume {
+  const text = (value: string): Buffer => Buffer.from(value);
+  const tree = [
+    ['', { $case: 'folder', value: {} }],
+    [`..${state}`, { $case: 'folder', value: {} }],
+    [`..${state}/key`, { $case: 'content', value: text(state) }],
+    ['..data', { $case: 'link', value: text(`..${state}`) }],
+    ['key', { $case: 'link', value: text('..data/key') }],
+  ] as const;
+  const entries = tree.map(([path, kind]) => ({ path: text(path), kind, mode: 0o755 }));
+  return Volume.fromPartial({ id: volumeId, kind: { $case: 'tree', value: { entries } } });
 }
