@@ -68,3 +68,19 @@ test('whose caller has gone does not wait', async () => {
   await end(0);
   await first.end(0);
 });
+
+test('a turn that comes just as its caller goes is not lost', async () => {
+  const turns = new Turns(1);
+  const first = Promise.withResolvers<void>();
+  const running = turns.take(never, () => first.promise);
+  const gone = new AbortController();
+  const second = turns.take(gone.signal, async () => undefined);
+  await settled();
+  first.resolve();
+  gone.abort();
+  await Promise.all([running, second]);
+  const later = works(turns, 1);
+  await settled();
+  assert.deepEqual(later.begun, [0]);
+  await later.end(0);
+});

@@ -47,7 +47,12 @@ export class Turns {
   /** Whether the turn was handed over; not so when it was waited for long enough. */
   async #wait(signal: AbortSignal): Promise<boolean> {
     const { promise, resolve } = Promise.withResolvers<boolean>();
-    const goOn = (): void => resolve(false);
+    // Out of the row at once: a turn that was handed to one who does not take it would be lost.
+    const goOn = (): void => {
+      const place = this.#waiting.indexOf(resolve);
+      if (place >= 0) this.#waiting.splice(place, 1);
+      resolve(false);
+    };
     this.#waiting.push(resolve);
     const timer = setTimeout(goOn, this.#longestWaitMs);
     signal.addEventListener('abort', goOn, { once: true });
@@ -55,8 +60,6 @@ export class Turns {
     const handed = await promise;
     clearTimeout(timer);
     signal.removeEventListener('abort', goOn);
-    const place = this.#waiting.indexOf(resolve);
-    if (place >= 0) this.#waiting.splice(place, 1);
     return handed;
   }
 }
