@@ -13,6 +13,9 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 # The pinned Node and the tools of the lock file come before whatever the machine has.
 export PATH := $(CURDIR)/build/bin:$(CURDIR)/node_modules/.bin:$(PATH)
 
+# Programs that run as users of their own must be able to read what a root with a closed mask builds.
+export BASH_ENV := $(CURDIR)/tools/umask.sh
+
 PREFIX ?= /usr
 DESTDIR ?=
 

@@ -13,6 +13,8 @@ import { version } from './version.ts';
 /** A second signal, or a clean-up that takes longer, ends the daemon at once; pods go on in any case. */
 const shutdownMs = 20_000;
 
+// Its helpers are users of their own: what is closed to them is closed by its mode, not by the mask that root's shell had.
+process.umask(0o022);
 try {
   await main();
 } catch (caught) {

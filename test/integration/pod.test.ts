@@ -21,7 +21,13 @@ let daemon: Daemon;
 let close: DaemonWithImage['close'] | undefined;
 
 before(async () => {
-  ({ daemon, close } = await startDaemonWithImage());
+  // As on a hardened host: the daemon must not hand on a mask that closes its files to its own helpers.
+  const before = process.umask(0o077);
+  try {
+    ({ daemon, close } = await startDaemonWithImage());
+  } finally {
+    process.umask(before);
+  }
 });
 after(async () => {
   await close?.();
