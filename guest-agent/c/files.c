@@ -122,13 +122,18 @@ static void take_notice(int what, const char *bytes, size_t size)
 /* One answer; ends when the channel is of no use any more. ENOENT: nobody waits for it. */
 static void to_kernel(const char *bytes, size_t size)
 {
+	static __u64 last;
 	struct fuse_out_header head;
 	memcpy(&head, bytes, sizeof head);
 	if (head.unique == 0 && head.error >= FORGET_NOTICE) {
 		take_notice(head.error, bytes + sizeof head, size - sizeof head);
 		return;
 	}
-	waiting -= waiting > 0 && head.unique != 0;
+	/* A server that took another's place says the last answer again, when that died over it. */
+	if (head.unique == last)
+		return;
+	last = head.unique;
+	waiting -= waiting > 0;
 	for (;;) {
 		ssize_t sent = write(fuse, bytes, size);
 		if (sent >= 0 || errno == ENOENT)

@@ -112,6 +112,15 @@ export class FuseClient {
     return this.#ended ? undefined : null;
   }
 
+  /** Takes no more answers, until told to go on. */
+  pause(): void {
+    this.#socket.pause();
+  }
+
+  resume(): void {
+    this.#socket.resume();
+  }
+
   /** Requests that nobody answers. */
   forget(node: bigint, lookups = 1): void {
     void this.ask(op.forget, node, u64(lookups));

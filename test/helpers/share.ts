@@ -51,8 +51,8 @@ export async function servingProcess(stateFolder: string): Promise<number> {
 }
 
 /**
- * The same, once it sleeps: one that dies while bytes are on their way ends the session, and a client may have an answer
- * before the server knows that it has sent it.
+ * The same, once it sleeps: one that dies over a large answer ends the session, and after one that dies over a small one the
+ * client may have the answer twice.
  */
 export async function restingProcess(stateFolder: string): Promise<number> {
   for (let tries = 0; tries < 100; tries += 1, await sleep(20)) {

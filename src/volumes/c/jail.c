@@ -68,7 +68,7 @@ void set_limits(void) {
 /* A violation ends the server, which the daemon notices. */
 void filter_calls(void) {
   static const unsigned allowed[] = {
-      SYS_read, SYS_recvfrom, SYS_write, SYS_writev, SYS_pread64, SYS_pwrite64, SYS_openat, SYS_openat2, SYS_close, SYS_fstat, SYS_newfstatat, SYS_statx,
+      SYS_read, SYS_recvfrom, SYS_sendto, SYS_write, SYS_writev, SYS_pread64, SYS_pwrite64, SYS_openat, SYS_openat2, SYS_close, SYS_fstat, SYS_newfstatat, SYS_statx,
       SYS_fstatfs, SYS_lseek, SYS_getdents64, SYS_fchownat, SYS_chmod, SYS_fchmodat, SYS_utimensat, SYS_ftruncate,
       SYS_mkdirat, SYS_mknodat, SYS_symlinkat, SYS_linkat, SYS_renameat, SYS_renameat2, SYS_unlinkat, SYS_readlinkat,
       SYS_fsync, SYS_fdatasync, SYS_setfsuid, SYS_setfsgid, SYS_getxattr, SYS_setxattr, SYS_removexattr, SYS_listxattr,

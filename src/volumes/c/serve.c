@@ -25,13 +25,20 @@ static handler *const handlers[] = {
 };
 enum { HANDLERS = sizeof handlers / sizeof *handlers };
 
+/* A message of at most this size is one piece for the socket: all of it is sent, or nothing (unix_stream_sendmsg). */
+enum { ONE_PIECE = 32768 };
+
 /*
- * What the next server needs if this one dies. `moving`: bytes are on their way, and how many nobody could tell; `handling`:
- * of so many bytes is the request at `at` that is being served.
+ * What the next server needs if this one dies. `moving`: bytes are on their way, and how many nobody could tell; `saying`: so
+ * many bytes of `words` were perhaps sent, all or none, and may be sent once more, for an answer that comes twice is known
+ * again (guest-agent/c/files.c); `own`: they answer the request being served; `handling`: of so many bytes is that request,
+ * which stands at `at`; `answered`: its answer was sent.
  */
 static struct session {
-  volatile int greeted, moving;
-  volatile size_t have, at, handling;
+  volatile int greeted, moving, own, answered;
+  volatile size_t have, at, handling, saying;
+  unsigned char *volatile words;
+  struct fuse_out_header small;
   _Alignas(8) unsigned char input[2 * MAX_MESSAGE], output[AHEAD_BYTES + MAX_MESSAGE];
 } *session;
 static int channel, broken;
@@ -50,14 +57,38 @@ static void act_as(const struct fuse_in_header *head) {
   if (uid != head->uid) syscall(SYS_setfsuid, uid = head->uid);
 }
 
-static void say(unsigned char *bytes, size_t size) {
+/* The bytes are in the session. While there is no room for them nothing is on its way. */
+static void say_piece(unsigned char *bytes, size_t size, int own) {
+  struct pollfd room = {.fd = channel, .events = POLLOUT};
+  session->words = bytes;
+  session->own = own;
+  /* All of it is there before it may be sent by another. */
+  __atomic_signal_fence(__ATOMIC_SEQ_CST);
+  for (ssize_t n = -1; n < 0 && !broken;) {
+    session->saying = size;
+    n = send(channel, bytes, size, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (n >= 0) session->answered |= own;
+    session->saying = 0;
+    if (n >= 0) broken = (size_t)n != size;
+    else if (errno == EAGAIN) poll(&room, 1, -1);
+    else broken = errno != EINTR;
+  }
+}
+
+static void say_pieces(const unsigned char *bytes, size_t size) {
   session->moving = 1;
   for (size_t done = 0; done < size && !broken;) {
     ssize_t n = write(channel, bytes + done, size - done);
     if (n > 0) done += (size_t)n;
     else if (n == 0 || errno != EINTR) broken = 1;
   }
+  session->answered = 1;
   session->moving = 0;
+}
+
+static void say_small(uint64_t unique, int error) {
+  session->small = (struct fuse_out_header){.len = sizeof session->small, .error = error, .unique = unique};
+  say_piece((unsigned char *)&session->small, sizeof session->small, 0);
 }
 
 static _Alignas(8) unsigned char ahead[AHEAD_BYTES];
@@ -74,8 +105,7 @@ void tell_ahead(int what, const void *ids, size_t ids_size, const void *bytes, s
 }
 
 void answer_later(uint64_t unique, int code) {
-  struct fuse_out_header head = {.len = sizeof head, .error = -code, .unique = unique};
-  say((unsigned char *)&head, sizeof head);
+  say_small(unique, -code);
 }
 
 static int do_init(const struct message *m, struct answer *answer) {
@@ -124,8 +154,7 @@ static void ask_to_forget(void) {
   since++;
   if (!nodes_are_many() || since < NOTICE_EVERY) return;
   since = 0;
-  struct fuse_out_header notice = {.len = sizeof notice, .error = FORGET_NOTICE};
-  say((unsigned char *)&notice, sizeof notice);
+  say_small(0, FORGET_NOTICE);
 }
 
 /* To number 0 nothing is said: the kernel has been answered already (guest-agent/c/files.c). */
@@ -150,7 +179,9 @@ static int serve_message(const unsigned char *bytes, size_t size) {
   else ahead_size = 0;
   memcpy(output, &head, sizeof head);
   memcpy(output - ahead_size, ahead, ahead_size);
-  say(output - ahead_size, ahead_size + head.len);
+  size_t all = ahead_size + head.len;
+  if (all <= ONE_PIECE) say_piece(output - ahead_size, all, 1);
+  else say_pieces(output - ahead_size, all);
   ask_to_forget();
   return 0;
 }
@@ -159,6 +190,7 @@ static void end_message(void) {
   session->moving = 1;
   session->at += session->handling;
   session->handling = 0;
+  session->answered = 0;
   session->moving = 0;
 }
 
@@ -189,9 +221,10 @@ void start_session(void) {
 static int resume(void) {
   struct fuse_in_header head;
   if (session->moving) return NO_MESSAGE;
+  if (session->saying > 0) say_piece(session->words, session->saying, session->own);
   if (session->handling == 0) return 0;
   memcpy(&head, session->input + session->at, sizeof head);
-  if (has_answer(&head)) answer_later(head.unique, EIO);
+  if (has_answer(&head) && !session->answered) answer_later(head.unique, EIO);
   end_message();
   return serve_input();
 }
