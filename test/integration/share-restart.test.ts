@@ -71,7 +71,10 @@ test('a server that dies while its answers are not taken loses none: what it was
   client.resume();
   const answers = await Promise.all(reads);
   const lost = answers.filter((answer) => answer?.errno !== 0 || !answer.body.equals(content));
-  assert.deepEqual(lost.map((answer) => answer?.errno).filter((errno) => errno !== inputOutputError), []);
+  assert.deepEqual(
+    lost.map((answer) => answer?.errno).filter((errno) => errno !== inputOutputError),
+    [],
+  );
   assert.ok(lost.length <= 1, `${lost.length} requests failed`);
   assert.equal(deaths, 1);
 });
