@@ -1,6 +1,7 @@
 /* What the parts of husk-exec have in common. */
 #ifndef HUSK_EXEC_H
 #define HUSK_EXEC_H
+#include "../transfer.h"
 #include "process.h"
 
 #define MAX_REQUEST (4u << 20)
@@ -40,7 +41,10 @@ void set_oom_score(const char *text);
 /* stage.c: the first process of a prepared container. Gives an exit code. */
 int stage(char *text);
 
-/* main.c: fills the bytes from standard input; -1 when it ends early. */
-int take(char *bytes, size_t length);
+/* Fills the bytes from standard input; -1 when it ends early. */
+static inline int take(char *bytes, size_t length)
+{
+	return transfer(STDIN_FILENO, bytes, length, 0);
+}
 
 #endif

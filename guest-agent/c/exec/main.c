@@ -78,19 +78,6 @@ static _Noreturn void serve(char *text, uint32_t length)
 	_exit(0);
 }
 
-int take(char *bytes, size_t length)
-{
-	for (size_t done = 0; done < length;) {
-		ssize_t n = read(STDIN_FILENO, bytes + done, length - done);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return -1;
-		done += (size_t)n;
-	}
-	return 0;
-}
-
 int main(int argc, char **argv)
 {
 	static char text[MAX_REQUEST];

@@ -1,4 +1,5 @@
 #include <fcntl.h>
+#include "../transfer.h"
 #include "relay.h"
 
 /* An answer has some hundred bytes. */
@@ -6,28 +7,15 @@
 
 static const char done_word[] = "HUSK-DONE ";
 
-static bool transfer(int fd, void *bytes, size_t length, bool out)
-{
-	for (size_t done = 0; done < length;) {
-		ssize_t moved = out ? write(fd, (char *)bytes + done, length - done) : read(fd, (char *)bytes + done, length - done);
-		if (moved < 0 && errno == EINTR)
-			continue;
-		if (moved <= 0)
-			return false;
-		done += (size_t)moved;
-	}
-	return true;
-}
-
 /* Nothing else is served meanwhile: there is no session yet, and the host waits for this. */
 static void run_batch(void)
 {
 	char answer[ANSWER];
 	uint32_t length = 0;
 	relay.in_batch = false;
-	if (!relay.initialized && transfer(relay.sys_in, relay.batch, relay.batch_length, true) &&
-	    transfer(relay.sys_out, &length, sizeof(length), false) &&
-	    (length > sizeof(answer) || !transfer(relay.sys_out, answer, length, false)))
+	if (!relay.initialized && transfer(relay.sys_in, relay.batch, relay.batch_length, 1) == 0 &&
+	    transfer(relay.sys_out, &length, sizeof(length), 0) == 0 &&
+	    (length > sizeof(answer) || transfer(relay.sys_out, answer, length, 0) != 0))
 		length = 0;
 	relay.initialized = true;
 	explicit_bzero(relay.batch, relay.batch_length);

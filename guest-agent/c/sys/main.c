@@ -15,6 +15,7 @@
  * that it mounts.
  */
 #include <signal.h>
+#include "../transfer.h"
 #include "sys.h"
 
 #define MAX_BATCH (8u << 20)
@@ -116,31 +117,18 @@ static void run_batch(char *at, char *end)
 	}
 }
 
-static int transfer(int fd, char *bytes, size_t length, int out)
-{
-	for (size_t done = 0; done < length;) {
-		ssize_t n = out ? write(fd, bytes + done, length - done) : read(fd, bytes + done, length - done);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return -1;
-		done += (size_t)n;
-	}
-	return 0;
-}
-
 int main(void)
 {
 	static char batch[MAX_BATCH];
 	uint32_t length;
 	signal(SIGPIPE, SIG_IGN);
 	umask(0);
-	while (transfer(STDIN_FILENO, (char *)&length, sizeof length, 0) == 0) {
+	while (transfer(STDIN_FILENO, &length, sizeof length, 0) == 0) {
 		if (length > MAX_BATCH || transfer(STDIN_FILENO, batch, length, 0) != 0)
 			return 1;
 		run_batch(batch, batch + length);
 		length = (uint32_t)answer_length;
-		if (transfer(STDOUT_FILENO, (char *)&length, sizeof length, 1) != 0 ||
+		if (transfer(STDOUT_FILENO, &length, sizeof length, 1) != 0 ||
 		    transfer(STDOUT_FILENO, answer, length, 1) != 0)
 			return 1;
 	}

@@ -89,21 +89,6 @@ static int connect_to(const char *path) {
   return fd;
 }
 
-/* Field 22 of /proc/PID/stat, counted from the last ')' (proc(5)). */
-static void start_ticks(pid_t pid, char *to, size_t size) {
-  char path[40], text[1024];
-  snprintf(path, sizeof path, "/proc/%d/stat", pid);
-  int fd = open(path, O_RDONLY | O_CLOEXEC);
-  ssize_t got = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
-  if (got <= 0) die("read %s", path);
-  close(fd);
-  text[got] = 0;
-  char *field = strrchr(text, ')');
-  for (int n = 2; field && n < 22; n++) field = strchr(field + 1, ' ');
-  if (!field) die("parse %s", path);
-  snprintf(to, size, "%.*s", (int)strcspn(field + 1, " "), field + 1);
-}
-
 static __attribute__((noreturn)) void become(const char *root, int link, int up) {
   int null = open("/dev/null", O_RDWR | O_CLOEXEC);
   if (null < 0) die("open /dev/null");

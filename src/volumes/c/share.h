@@ -33,6 +33,9 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#define PROGRAM "husk-share"
+#include "../../jail/c/program.h"
+
 #if defined(__x86_64__)
 #define OWN_AUDIT_ARCH AUDIT_ARCH_X86_64
 #else
@@ -55,28 +58,6 @@
 #define CONTENT_NOTICE 1002
 /* All of a file. */
 #define CONTENT_BYTES 4096
-
-static inline __attribute__((noreturn, format(printf, 1, 2))) void die(const char *format, ...) {
-  int saved = errno;
-  char text[400];
-  va_list args;
-  va_start(args, format);
-  vsnprintf(text, sizeof text, format, args);
-  va_end(args);
-  dprintf(STDOUT_FILENO, "husk-share: %s: %s\n", text, strerror(saved));
-  _exit(70);
-}
-
-static inline long number(const char *text, long least, long most) {
-  char *end;
-  errno = 0;
-  long value = strtol(text, &end, 10);
-  if (errno || end == text || *end || value < least || value > most) {
-    errno = EINVAL;
-    die("number '%.40s'", text);
-  }
-  return value;
-}
 
 /* Each ends the program when it fails. */
 void join_cgroup(const char *folder);

@@ -13,6 +13,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#define PROGRAM "jail"
+#include "../program.h"
+
 enum {
   FD_MEMORY = 3, FD_STATE = 4, FD_QMP = 5, FD_FDS = 6, FD_AGENT = 7, FD_TAP = 8, FD_SHARE = 14, FD_STREAM = 31,
   FD_LAST = 31
@@ -29,11 +32,7 @@ struct options {
   int held[FD_LAST + 1];
 };
 
-/* Says on standard output what failed, with errno, and ends. */
-__attribute__((noreturn, format(printf, 1, 2))) void die(const char *format, ...);
-
 /* options.c */
-long number(const char *text, long least, long most);
 void parse(struct options *o, int argc, char **argv);
 
 /* descriptors.c: each opens what the program gets, and keeps it out of the way until then. */

@@ -12,22 +12,6 @@ static int create(const struct options *o, const char *name) {
   return spare(fd, path);
 }
 
-/* Field 22 of /proc/PID/stat; field 2 may hold blanks and brackets, so count from the last ')'. */
-static void start_ticks(pid_t pid, char *to, size_t size) {
-  char path[40], text[1024];
-  snprintf(path, sizeof path, "/proc/%d/stat", pid);
-  int fd = open(path, O_RDONLY | O_CLOEXEC);
-  ssize_t got = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
-  if (got <= 0) die("read %s", path);
-  close(fd);
-  text[got] = 0;
-  char *field = strrchr(text, ')');
-  for (int n = 2; field && n < 22; n++) field = strchr(field + 1, ' ');
-  if (!field) die("parse %s", path);
-  field++;
-  snprintf(to, size, "%.*s", (int)strcspn(field, " "), field);
-}
-
 /* Copies messages until the program has closed them, keeping the first LOG_BYTES. */
 static void copy_messages(int from, int to) {
   char buffer[4096];

@@ -16,19 +16,7 @@
  */
 #include <linux/close_range.h>
 #include <sched.h>
-#include <stdarg.h>
 #include "jail.h"
-
-void die(const char *format, ...) {
-  int saved = errno;
-  char text[400];
-  va_list args;
-  va_start(args, format);
-  vsnprintf(text, sizeof text, format, args);
-  va_end(args);
-  dprintf(STDOUT_FILENO, "jail: %s: %s\n", text, strerror(saved));
-  _exit(70);
-}
 
 /* The child: from here errors go to the program's log, where the daemon reads them. */
 static __attribute__((noreturn)) void become(struct options *o, int messages, int go, char **command) {

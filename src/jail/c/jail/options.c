@@ -1,16 +1,5 @@
 #include "jail.h"
 
-long number(const char *text, long least, long most) {
-  char *end;
-  errno = 0;
-  long value = strtol(text, &end, 10);
-  if (errno || end == text || *end || value < least || value > most) {
-    errno = EINVAL;
-    die("number '%.40s'", text);
-  }
-  return value;
-}
-
 void parse(struct options *o, int argc, char **argv) {
   for (int i = 1; i < argc; i++) {
     const char *name = argv[i];
